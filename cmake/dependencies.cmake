@@ -1,0 +1,26 @@
+# Third-party packages, all from the distribution. Their headers are SYSTEM: warnings are ours alone.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(RocksDB REQUIRED)
+find_package(Boost 1.74 COMPONENTS unit_test_framework QUIET)
+find_package(benchmark QUIET)
+pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(libuv REQUIRED IMPORTED_TARGET libuv)
+pkg_check_modules(libsystemd REQUIRED IMPORTED_TARGET libsystemd)
+pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
+pkg_check_modules(hiredis IMPORTED_TARGET hiredis)
+
+# Debian's RocksDB target names its dependencies, but not its include folder everywhere.
+if(TARGET RocksDB::rocksdb-shared)
+  set(REFORMER_ROCKSDB RocksDB::rocksdb-shared)
+else()
+  set(REFORMER_ROCKSDB RocksDB::rocksdb)
+endif()
+
+include(find_cudnn)

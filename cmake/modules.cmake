@@ -1,0 +1,24 @@
+# reformer_module(NAME SOURCES... PUBLIC targets... PRIVATE targets...)
+# One folder, one static library `reformer_NAME`, one namespace. Includes are written from the
+# repository root: "core/problem.h".
+function(reformer_module name)
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(reformer_${name} STATIC ${arg_SOURCES})
+  target_include_directories(reformer_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(reformer_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
+endfunction()
+
+# reformer_test(MODULE SOURCES... LIBRARIES... [LABELS...])
+# One Boost.Test executable `MODULE_test` for tests/MODULE; ctest runs it as MODULE.
+function(reformer_test module)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES;LABELS" ${ARGN})
+  add_executable(${module}_test ${arg_SOURCES})
+  target_compile_definitions(${module}_test PRIVATE BOOST_TEST_DYN_LINK
+      BOOST_TEST_MODULE=${module} REFORMER_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_include_directories(${module}_test PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${module}_test PRIVATE ${arg_LIBRARIES} Boost::unit_test_framework
+                                               Threads::Threads)
+  target_precompile_headers(${module}_test PRIVATE <boost/test/unit_test.hpp>)
+  add_test(NAME ${module} COMMAND ${module}_test --log_level=test_suite --report_level=short)
+  set_tests_properties(${module} PROPERTIES TIMEOUT 240 LABELS "${arg_LABELS}")
+endfunction()

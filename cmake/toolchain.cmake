@@ -1,0 +1,34 @@
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)  # everything may end up in the shim or in libreformer
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+
+find_program(REFORMER_CCACHE ccache)
+if(REFORMER_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${REFORMER_CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${REFORMER_CCACHE})
+endif()
+
+# Binaries run on every x86-64 host of the last decade; model/ picks wider instructions at run time.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  add_compile_options(-march=x86-64-v2)
+endif()
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow
+                    $<$<COMPILE_LANGUAGE:CXX>:-Wconversion>)
+if(REFORMER_WERROR)
+  add_compile_options(-Werror)
+endif()
+
+if(REFORMER_SANITIZE)
+  add_compile_options(-fsanitize=${REFORMER_SANITIZE} -fno-omit-frame-pointer
+                      -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${REFORMER_SANITIZE})
+endif()

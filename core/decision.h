@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/engine_config.h"
+#include "core/record.h"
+
+namespace reformer::core {
+
+enum class Source : std::uint8_t {
+  kAbstain = 0,    // no configurations: use cuDNN's own heuristic
+  kPredicted = 1,  // a model's order
+  kMeasured = 2,   // measured times
+  kFrozen = 3,     // from a snapshot file
+};
+// "abstain", "predicted", "measured", "frozen".
+[[nodiscard]] std::string_view to_string(Source source);
+
+struct DecisionEntry {
+  EngineConfig config;
+  std::uint32_t numerical_notes = 0;
+  std::uint32_t behavior_notes = 0;
+  std::int64_t workspace_bytes = -1;  // -1 unknown
+  float time_us = kNoTime;            // measured, or NaN: predictions have no time
+  float build_us = kNoTime;           // expected plan-building time; NaN unknown
+  friend bool operator==(const DecisionEntry&, const DecisionEntry&) = default;
+};
+
+inline constexpr std::size_t kMaxDecisionEntries = 16;
+
+// The answer to a query, best first.
+struct Decision {
+  Source source = Source::kAbstain;
+  float confidence = 0;  // calibrated probability in [0, 1] that entry 0 is within 5 % of the best
+  std::string model;     // name of the model that predicted; empty for measured
+  std::vector<DecisionEntry> entries;
+};
+
+// What the application will not run. Filters a record; never part of its key.
+struct Constraints {
+  std::uint32_t forbidden_numerical_notes = 0;
+  std::uint32_t forbidden_behavior_notes = 0;
+  std::int64_t max_workspace_bytes = std::numeric_limits<std::int64_t>::max();
+  float max_build_us = std::numeric_limits<float>::infinity();
+  friend bool operator==(const Constraints&, const Constraints&) = default;
+};
+
+enum class Verdict : std::uint8_t {
+  kAllowed = 0,
+  kNumericalNote = 1,
+  kBehaviorNote = 2,
+  kWorkspace = 3,
+  kBuildTime = 4,
+  kNotTimed = 5,
+};
+[[nodiscard]] std::string_view to_string(Verdict verdict);
+[[nodiscard]] Verdict judge(const Candidate& candidate, const Constraints& constraints);
+
+// The policy on engines that are compiled at run time: a candidate that costs build_us once is worth
+// it only if it pays that back within `expected_uses` executions against the fastest cheaper one.
+struct BuildPolicy {
+  double expected_uses = 20000;  // executions of one plan in one process; argued in docs/shim.md
+  float cheap_build_us = 20000;  // plans that build faster than this are never questioned
+};
+
+// The measured answer: allowed candidates by time, at most `max_entries`. Entry 0 is the fastest
+// allowed one (after the build policy). The others are the next fastest, with room kept for the
+// *cover*: for each filter that applications are known to apply afterwards (deterministic, no
+// tensor core, no down-conversion, no Winograd or FFT, workspace at most 256 MiB, 32 MiB and none,
+// and their combinations) the fastest candidate that passes it. Order stays by time.
+[[nodiscard]] Decision decide_measured(const Record& record, const Constraints& constraints,
+                                       const BuildPolicy& policy, std::size_t max_entries);
+
+}  // namespace reformer::core

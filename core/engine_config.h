@@ -1,0 +1,52 @@
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/result.h"
+
+namespace reformer::core {
+
+inline constexpr std::size_t kMaxKnobs = 16;
+
+struct Knob {
+  std::int32_t type = 0;   // cudnnBackendKnobType_t
+  std::int32_t value = 0;  // fits: cuDNN's knob values are small integers
+  friend auto operator<=>(const Knob&, const Knob&) = default;
+};
+
+// An engine configuration: an engine's global index and its knob choices, ascending by type. Means
+// something only together with a cuDNN version and a device.
+class EngineConfig {
+ public:
+  EngineConfig() = default;
+  explicit EngineConfig(std::int32_t engine) : engine_(engine) {}
+
+  [[nodiscard]] std::int32_t engine() const { return engine_; }
+  [[nodiscard]] std::span<const Knob> knobs() const { return {knobs_.data(), knob_count_}; }
+
+  // Keeps the order by type. Errors: kInvalidArgument for a repeated or negative type,
+  // kExhausted for more than kMaxKnobs.
+  Status add_knob(Knob knob);
+
+  friend auto operator<=>(const EngineConfig&, const EngineConfig&) = default;
+
+ private:
+  std::int32_t engine_ = -1;
+  std::uint32_t knob_count_ = 0;
+  std::array<Knob, kMaxKnobs> knobs_{};  // those past knob_count_ stay zero
+};
+
+// "57:2=1,5=3,14=5"; an engine without knobs is "25". parse is the exact inverse.
+[[nodiscard]] std::string format_engine_config(const EngineConfig& config);
+[[nodiscard]] Result<EngineConfig> parse_engine_config(std::string_view text);
+
+struct EngineConfigHash {
+  [[nodiscard]] std::size_t operator()(const EngineConfig& config) const noexcept;
+};
+
+}  // namespace reformer::core

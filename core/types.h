@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace reformer::core {
+
+// The numbers of these enumerations are part of the wire, shared-memory and database formats:
+// append, never renumber.
+
+enum class Operation : std::uint8_t { kForward = 0, kDataGradient = 1, kFilterGradient = 2 };
+
+enum class DataType : std::uint8_t {
+  kF32 = 0,
+  kF64 = 1,
+  kF16 = 2,
+  kBf16 = 3,
+  kI8 = 4,
+  kU8 = 5,
+  kI32 = 6,
+  kI64 = 7,
+  kFp8E4m3 = 8,
+  kFp8E5m2 = 9,
+  kFastFloatForFp8 = 10,  // a compute type only
+};
+inline constexpr int kDataTypeCount = 11;
+
+enum class ConvolutionMode : std::uint8_t { kCrossCorrelation = 0, kConvolution = 1 };
+
+// Short names as they appear in problem text and JSON: "fwd", "f16", "xcorr".
+[[nodiscard]] std::string_view to_string(Operation operation);
+[[nodiscard]] std::string_view to_string(DataType type);
+[[nodiscard]] std::string_view to_string(ConvolutionMode mode);
+[[nodiscard]] std::optional<Operation> parse_operation(std::string_view text);
+[[nodiscard]] std::optional<DataType> parse_data_type(std::string_view text);
+[[nodiscard]] std::optional<ConvolutionMode> parse_convolution_mode(std::string_view text);
+
+// Bytes of one element.
+[[nodiscard]] int size_of(DataType type);
+
+// cuDNN's numerical notes (cudnnBackendNumericalNote_t) and behaviour notes
+// (cudnnBackendBehaviorNote_t) of an engine, as bits 1 << value. Values above 31 are dropped.
+namespace numerical_note {
+inline constexpr std::uint32_t kTensorCore = 1u << 0;
+inline constexpr std::uint32_t kDownConvertInputs = 1u << 1;
+inline constexpr std::uint32_t kReducedPrecisionReduction = 1u << 2;
+inline constexpr std::uint32_t kFft = 1u << 3;
+inline constexpr std::uint32_t kNondeterministic = 1u << 4;
+inline constexpr std::uint32_t kWinograd = 1u << 5;
+inline constexpr std::uint32_t kWinogradTile4x4 = 1u << 6;
+inline constexpr std::uint32_t kWinogradTile6x6 = 1u << 7;
+inline constexpr std::uint32_t kWinogradTile13x13 = 1u << 8;
+inline constexpr std::uint32_t kStrictNanProp = 1u << 9;
+}  // namespace numerical_note
+namespace behavior_note {
+inline constexpr std::uint32_t kRuntimeCompilation = 1u << 0;
+inline constexpr std::uint32_t kRequiresFilterInt8x32Reorder = 1u << 1;
+inline constexpr std::uint32_t kRequiresBiasInt8x32Reorder = 1u << 2;
+inline constexpr std::uint32_t kSupportsCudaGraphNativeApi = 1u << 3;
+inline constexpr std::uint32_t kCublasltDependency = 1u << 4;
+}  // namespace behavior_note
+
+}  // namespace reformer::core
