@@ -1,0 +1,104 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/decision.h"
+#include "core/device.h"
+#include "core/problem.h"
+#include "core/result.h"
+
+namespace reformer::model {
+
+// What a model file says about itself; shown by `reformerctl models`.
+struct ModelInfo {
+  std::string name;    // "gamma3-ratio-s4-20261124"; unique among the loaded ones
+  std::string block;   // "gamma", "mlp", "transformer"
+  std::string target;  // "ratio", "one-hot", "softmax"
+  int blocks = 0;
+  float sharpness = 0;
+  std::uint64_t seed = 0;
+  std::size_t parameters = 0;
+  std::size_t classes = 0;
+  std::string data_hash;  // xxh3-128 of the training records' keys, hexadecimal
+  std::size_t training_problems = 0;
+  std::vector<core::Context> contexts;  // GPUs and cuDNN versions seen in training
+  float abstain_below = 0;              // confidence under which the model does not answer
+  std::vector<std::pair<std::string, double>> metrics;  // validation figures at training time
+};
+
+struct RankedClass {
+  std::int32_t class_index = 0;
+  float logit = 0;
+};
+
+inline constexpr std::size_t kMaxRanked = 16;
+
+// The ranking of one problem. Plain data, no allocation.
+struct Ranking {
+  std::array<RankedClass, kMaxRanked> classes{};
+  std::uint32_t count = 0;
+  float confidence = 0;   // calibrated probability that classes[0] is within 5 % of the best
+  bool abstained = true;  // below the threshold, or a problem this model was never trained for
+};
+
+// A loaded model file, immutable: any number of threads may use one at once, each with its own
+// Scratch. Predicting allocates nothing, locks nothing and does no I/O.
+class Predictor {
+ public:
+  // Reads and checks the whole file. Errors: kUnavailable (cannot be read), kCorrupt (truncated,
+  // altered, impossible values), kUnsupported (another version or feature schema).
+  static core::Result<std::shared_ptr<const Predictor>> load(const std::filesystem::path& path);
+  ~Predictor();
+  Predictor(const Predictor&) = delete;
+  Predictor& operator=(const Predictor&) = delete;
+
+  // Working memory of one thread.
+  class Scratch {
+   public:
+    explicit Scratch(const Predictor& predictor);
+    ~Scratch();
+    Scratch(Scratch&&) noexcept;
+    Scratch& operator=(Scratch&&) noexcept;
+
+   private:
+    friend class Predictor;
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+  };
+
+  [[nodiscard]] const ModelInfo& info() const;
+
+  // Ranks the classes for a canonical problem: the best `count` (at most kMaxRanked) by logit.
+  // Abstains without ranking (count 0) on fused problems and types it has no classes for.
+  void rank(const core::Problem& problem, std::size_t count, Scratch& scratch, Ranking& out) const;
+  void rank_batch(std::span<const core::Problem> problems, std::size_t count, Scratch& scratch,
+                  std::span<Ranking> out) const;
+
+  // What is known of a class from training: configuration, notes, median workspace and build time.
+  [[nodiscard]] const core::DecisionEntry& class_entry(std::int32_t class_index) const;
+  // The class of a configuration, or -1.
+  [[nodiscard]] std::int32_t class_of(const core::EngineConfig& config) const;
+
+  // The answer to a query: rank(), then the constraints and the build policy, then the same cover of
+  // application filters as core::decide_measured. At most `max_entries` entries and
+  // `max_engines` distinct engines, because building an engine descriptor costs the client 0.35 ms.
+  // Source kPredicted, or kAbstain without entries. A context that the model was not trained for
+  // (another GPU or cuDNN version) always abstains. Allocates the decision only.
+  [[nodiscard]] core::Decision decide(const core::Context& context, const core::Problem& problem,
+                                      const core::Constraints& constraints,
+                                      const core::BuildPolicy& policy, std::size_t max_entries,
+                                      std::size_t max_engines, Scratch& scratch) const;
+
+ private:
+  struct Impl;
+  explicit Predictor(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace reformer::model
