@@ -1,5 +1,10 @@
 #pragma once
 
+#include "core/decision.h"
+#include "core/device.h"
+#include "core/problem.h"
+#include "core/result.h"
+
 #include <array>
 #include <cstdint>
 #include <filesystem>
@@ -7,11 +12,6 @@
 #include <span>
 #include <string>
 #include <vector>
-
-#include "core/decision.h"
-#include "core/device.h"
-#include "core/problem.h"
-#include "core/result.h"
 
 namespace reformer::model {
 
@@ -77,23 +77,30 @@ class Predictor {
   // Ranks the classes for a canonical problem: the best `count` (at most kMaxRanked) by logit.
   // Abstains without ranking (count 0) on fused problems and types it has no classes for.
   void rank(const core::Problem& problem, std::size_t count, Scratch& scratch, Ranking& out) const;
-  void rank_batch(std::span<const core::Problem> problems, std::size_t count, Scratch& scratch,
+  void rank_batch(std::span<const core::Problem> problems,
+                  std::size_t count,
+                  Scratch& scratch,
                   std::span<Ranking> out) const;
 
   // What is known of a class from training: configuration, notes, median workspace and build time.
   [[nodiscard]] const core::DecisionEntry& class_entry(std::int32_t class_index) const;
+  // The configuration of every class, by class index (what score_ranking wants).
+  [[nodiscard]] std::span<const core::EngineConfig> classes() const;
   // The class of a configuration, or -1.
   [[nodiscard]] std::int32_t class_of(const core::EngineConfig& config) const;
 
-  // The answer to a query: rank(), then the constraints and the build policy, then the same cover of
-  // application filters as core::decide_measured. At most `max_entries` entries and
+  // The answer to a query: rank(), then the constraints and the build policy, then the same cover
+  // of application filters as core::decide_measured. At most `max_entries` entries and
   // `max_engines` distinct engines, because building an engine descriptor costs the client 0.35 ms.
   // Source kPredicted, or kAbstain without entries. A context that the model was not trained for
   // (another GPU or cuDNN version) always abstains. Allocates the decision only.
-  [[nodiscard]] core::Decision decide(const core::Context& context, const core::Problem& problem,
+  [[nodiscard]] core::Decision decide(const core::Context& context,
+                                      const core::Problem& problem,
                                       const core::Constraints& constraints,
-                                      const core::BuildPolicy& policy, std::size_t max_entries,
-                                      std::size_t max_engines, Scratch& scratch) const;
+                                      const core::BuildPolicy& policy,
+                                      std::size_t max_entries,
+                                      std::size_t max_engines,
+                                      Scratch& scratch) const;
 
  private:
   struct Impl;
