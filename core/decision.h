@@ -1,14 +1,14 @@
 #pragma once
 
+#include "core/engine_config.h"
+#include "core/record.h"
+
 #include <cstdint>
 #include <limits>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "core/engine_config.h"
-#include "core/record.h"
 
 namespace reformer::core {
 
@@ -61,19 +61,38 @@ enum class Verdict : std::uint8_t {
 [[nodiscard]] std::string_view to_string(Verdict verdict);
 [[nodiscard]] Verdict judge(const Candidate& candidate, const Constraints& constraints);
 
-// The policy on engines that are compiled at run time: a candidate that costs build_us once is worth
-// it only if it pays that back within `expected_uses` executions against the fastest cheaper one.
+// The policy on engines that are compiled at run time: a candidate that costs build_us once is
+// worth it only if it pays that back within `expected_uses` executions against the fastest cheaper
+// one.
 struct BuildPolicy {
   double expected_uses = 20000;  // executions of one plan in one process; argued in docs/shim.md
   float cheap_build_us = 20000;  // plans that build faster than this are never questioned
 };
 
-// The measured answer: allowed candidates by time, at most `max_entries`. Entry 0 is the fastest
-// allowed one (after the build policy). The others are the next fastest, with room kept for the
-// *cover*: for each filter that applications are known to apply afterwards (deterministic, no
-// tensor core, no down-conversion, no Winograd or FFT, workspace at most 256 MiB, 32 MiB and none,
-// and their combinations) the fastest candidate that passes it. Order stays by time.
-[[nodiscard]] Decision decide_measured(const Record& record, const Constraints& constraints,
-                                       const BuildPolicy& policy, std::size_t max_entries);
+// Filters that applications are known to apply to the configurations they are given (PyTorch, XLA,
+// ONNX Runtime; docs/shim.md): combinations of deterministic, no tensor core, no down-conversion,
+// no Winograd or FFT, and a workspace limit.
+[[nodiscard]] std::span<const Constraints> application_filters();
+[[nodiscard]] bool passes(const DecisionEntry& entry, const Constraints& constraints);
+
+// Cuts a list that is ordered best first down to at most `max_entries` (up to kMaxDecisionEntries)
+// with at most `max_engines` distinct engines: entry 0, then for each application filter its first
+// passing entry (the *cover*), then the next best. Order stays.
+[[nodiscard]] std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry> ordered,
+                                                      std::size_t max_entries,
+                                                      std::size_t max_engines);
+
+// Index of the entry to run first: `ordered` is by measured time. An entry that is not cheap to
+// build must earn its building time back against the first cheap one behind it.
+[[nodiscard]] std::size_t first_worth_building(std::span<const DecisionEntry> ordered,
+                                               const BuildPolicy& policy);
+
+// The measured answer: allowed candidates by time, after the build policy, cut by select_cover.
+// Source kMeasured, or kAbstain where the record has no allowed candidate.
+[[nodiscard]] Decision decide_measured(const Record& record,
+                                       const Constraints& constraints,
+                                       const BuildPolicy& policy,
+                                       std::size_t max_entries,
+                                       std::size_t max_engines = kMaxDecisionEntries);
 
 }  // namespace reformer::core

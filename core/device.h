@@ -1,18 +1,18 @@
 #pragma once
 
+#include "core/result.h"
+
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-
-#include "core/result.h"
 
 namespace reformer::core {
 
 // What of a GPU decides which kernel is fastest: part of every key. A MIG slice differs from the
 // whole GPU in its SM count.
 struct DeviceFingerprint {
-  std::string name;               // as CUDA reports it: "NVIDIA H200"
+  std::string name;                     // as CUDA reports it: "NVIDIA H200"
   std::int32_t compute_capability = 0;  // major * 10 + minor: 90
   std::int32_t sm_count = 0;
   friend bool operator==(const DeviceFingerprint&, const DeviceFingerprint&) = default;

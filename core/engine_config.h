@@ -1,13 +1,13 @@
 #pragma once
 
+#include "core/result.h"
+
 #include <array>
 #include <compare>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
-
-#include "core/result.h"
 
 namespace reformer::core {
 

@@ -1,5 +1,9 @@
 #pragma once
 
+#include "core/device.h"
+#include "core/problem.h"
+#include "core/result.h"
+
 #include <array>
 #include <compare>
 #include <cstddef>
@@ -7,10 +11,6 @@
 #include <cstring>
 #include <string>
 #include <string_view>
-
-#include "core/device.h"
-#include "core/problem.h"
-#include "core/result.h"
 
 namespace reformer::core {
 

@@ -1,16 +1,16 @@
 #pragma once
 
+#include "core/result.h"
+#include "core/types.h"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
-#include "core/result.h"
-#include "core/types.h"
-
 namespace reformer::core {
 
-// Axis order of every five-element tensor array: batch (or output channels of the filter), channels,
-// depth, height, width. A 2-D problem has depth 1.
+// Axis order of every five-element tensor array: batch (or output channels of the filter),
+// channels, depth, height, width. A 2-D problem has depth 1.
 inline constexpr std::size_t kTensorAxes = 5;
 // Axis order of padding, stride and dilation: depth, height, width.
 inline constexpr std::size_t kSpatialAxes = 3;
@@ -20,9 +20,9 @@ inline constexpr std::uint16_t kMaxAlignment = 16;
 
 struct TensorSpec {
   DataType type = DataType::kF32;
-  std::uint8_t reserved = 0;              // always 0: part of the hashed bytes
+  std::uint8_t reserved = 0;                // always 0: part of the hashed bytes
   std::uint16_t alignment = kMaxAlignment;  // bytes, a power of two
-  std::uint32_t reserved2 = 0;            // always 0
+  std::uint32_t reserved2 = 0;              // always 0
   std::array<std::int64_t, kTensorAxes> dims{1, 1, 1, 1, 1};
   std::array<std::int64_t, kTensorAxes> strides{1, 1, 1, 1, 1};  // elements
 
@@ -64,7 +64,8 @@ enum class Layout : std::uint8_t { kNchw = 0, kNhwc = 1, kStrided = 2 };
 // Packed strides of `dims` in the given layout (kStrided is treated as kNchw).
 [[nodiscard]] std::array<std::int64_t, kTensorAxes> packed_strides(
     const std::array<std::int64_t, kTensorAxes>& dims, Layout layout);
-// The layout whose packed strides these are, axes of size 1 not looked at; kNchw where both fit.
+// The layout whose packed strides these are, axes of size 1 not looked at; where both fit, the one
+// whose strides are written out, else kNchw.
 [[nodiscard]] Layout layout_of(const TensorSpec& tensor);
 
 // Dims that the output must have, from x, w, padding, stride and dilation:

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "core/engine_config.h"
+#include "core/key.h"
+
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -8,19 +11,16 @@
 #include <string_view>
 #include <vector>
 
-#include "core/engine_config.h"
-#include "core/key.h"
-
 namespace reformer::core {
 
 // How a candidate's time was taken, worst founded first. Numbers are stored: append only.
 enum class Timing : std::uint8_t {
-  kNone = 0,         // no time: see Candidate::status
-  kFirstLaunch = 1,  // hopeless on its first launch (10x the best), not tried again
-  kSingleLaunch = 2, // launch overhead included
-  kGraphOnce = 3,    // one launch of a captured graph of repeats
-  kGraphMedian = 4,  // median of several graph launches
-  kInApplication = 5 // events around the application's own executions
+  kNone = 0,          // no time: see Candidate::status
+  kFirstLaunch = 1,   // hopeless on its first launch (10x the best), not tried again
+  kSingleLaunch = 2,  // launch overhead included
+  kGraphOnce = 3,     // one launch of a captured graph of repeats
+  kGraphMedian = 4,   // median of several graph launches
+  kInApplication = 5  // events around the application's own executions
 };
 // "none", "first_launch", "single_launch", "graph_once", "graph_median7", "in_application".
 [[nodiscard]] std::string_view to_string(Timing timing);
@@ -37,14 +37,14 @@ struct Candidate {
   std::int16_t rank_b = kNoRank;
   std::int16_t rank_fallback = kNoRank;
   Timing timing = Timing::kNone;
-  std::uint16_t samples = 0;         // launches behind time_us
+  std::uint16_t samples = 0;          // launches behind time_us
   std::uint32_t numerical_notes = 0;  // bits of numerical_note
   std::uint32_t behavior_notes = 0;   // bits of behavior_note
   std::int64_t workspace_bytes = 0;
-  float build_us = 0;        // to finalise the execution plan
-  float time_us = kNoTime;   // GPU time of one execution; NaN where timing is kNone
-  float spread = kNoTime;    // (6th - 2nd of 7) / median; NaN where not taken
-  std::string status;        // why there is no time ("workspace_over_4GiB"); empty where there is
+  float build_us = 0;       // to finalise the execution plan
+  float time_us = kNoTime;  // GPU time of one execution; NaN where timing is kNone
+  float spread = kNoTime;   // (6th - 2nd of 7) / median; NaN where not taken
+  std::string status;       // why there is no time ("workspace_over_4GiB"); empty where there is
 
   // A usable measurement: finite and above zero. Anything else is never trusted.
   [[nodiscard]] bool timed() const {

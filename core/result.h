@@ -61,7 +61,9 @@ using Status = Result<Unit>;
 template <typename T>
 using Lookup = Result<std::optional<T>>;
 
-[[nodiscard]] inline Status ok_status() { return Unit{}; }
+[[nodiscard]] inline Status ok_status() {
+  return Unit{};
+}
 [[nodiscard]] inline Error make_error(ErrorCode code, std::string message) {
   return Error{code, std::move(message)};
 }

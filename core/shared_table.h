@@ -1,14 +1,14 @@
 #pragma once
 
+#include "core/decision.h"
+#include "core/key.h"
+#include "core/result.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
-
-#include "core/decision.h"
-#include "core/key.h"
-#include "core/result.h"
 
 // The layout of the table of measured answers that reformerd publishes in a file (on a memory file
 // system) and clients map read-only. docs/protocol.md describes it. One writer, any number of
@@ -16,9 +16,9 @@
 //
 //   header (4096 bytes) | slots (capacity x 32 bytes) | heap (append only)
 //
-// A slot names a span of the heap; the heap holds encoded decisions, each with a checksum over key and
-// bytes. Replacing an answer appends the new bytes and then swings the slot, so a reader sees the
-// old answer or the new one. A reader that meets a torn slot (odd sequence, span out of bounds,
+// A slot names a span of the heap; the heap holds encoded decisions, each with a checksum over key
+// and bytes. Replacing an answer appends the new bytes and then swings the slot, so a reader sees
+// the old answer or the new one. A reader that meets a torn slot (odd sequence, span out of bounds,
 // checksum that does not fit) treats it as absent. When slots or heap are full, the writer builds a
 // larger file under a temporary name, renames it over the old path and sets `superseded` in the
 // old header; readers map the new one at their next look-up.
@@ -34,7 +34,7 @@ struct TableHeader {
   std::uint32_t version;     // 1
   std::uint32_t slot_count;  // a power of two
   std::uint64_t heap_bytes;
-  std::uint64_t heap_used;   // written with release order; readers need not look at it
+  std::uint64_t heap_used;  // written with release order; readers need not look at it
   std::uint32_t entries;
   std::uint32_t superseded;  // non-zero: a newer file stands at the same path
   std::uint64_t generation;
@@ -54,7 +54,8 @@ class View {
  public:
   // Errors: kCorrupt (not a table, impossible sizes), kUnsupported (another version).
   static Result<View> open(std::span<const std::byte> memory);
-  // The answer, absent where there is none or the slot is being changed. Allocates only the decision.
+  // The answer, absent where there is none or the slot is being changed. Allocates only the
+  // decision.
   [[nodiscard]] std::optional<Decision> find(const KeyHash& key) const;
   [[nodiscard]] bool superseded() const;
 
@@ -72,7 +73,9 @@ class View {
 class Writer {
  public:
   // Formats `memory` (zeroed, table_bytes() long) as an empty table.
-  Writer(std::span<std::byte> memory, std::uint32_t slot_count, std::uint64_t heap_bytes,
+  Writer(std::span<std::byte> memory,
+         std::uint32_t slot_count,
+         std::uint64_t heap_bytes,
          std::uint64_t generation);
   // Adds or replaces. Errors: kExhausted when slots (over 3/4 used) or heap are full.
   Status put(const KeyHash& key, const Decision& decision);

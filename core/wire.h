@@ -1,5 +1,10 @@
 #pragma once
 
+#include "core/decision.h"
+#include "core/key.h"
+#include "core/problem.h"
+#include "core/result.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -8,11 +13,6 @@
 #include <string_view>
 #include <variant>
 #include <vector>
-
-#include "core/decision.h"
-#include "core/key.h"
-#include "core/problem.h"
-#include "core/result.h"
 
 // The messages between clients and reformerd, over a Unix stream socket. docs/protocol.md is the
 // specification; this is its implementation, shared by both sides. All integers are little-endian.
@@ -60,7 +60,7 @@ struct Welcome {
 };
 struct ContextMessage {
   Context context;
-  std::string library;  // path of the cuDNN library that the client uses; empty unknown
+  std::string library;   // path of the cuDNN library that the client uses; empty unknown
   std::int32_t gpu = 0;  // ordinal of the GPU on the host; -1 none (device properties only)
 };
 struct ContextId {
@@ -79,9 +79,9 @@ struct Answer {
 };
 struct Use {
   KeyHash key;
-  std::uint32_t count = 0;     // executions since the last report
-  float gpu_us = kNoTime;      // median in-application GPU time of the served plan; NaN not sampled
-  EngineConfig config;         // what ran
+  std::uint32_t count = 0;  // executions since the last report
+  float gpu_us = kNoTime;   // median in-application GPU time of the served plan; NaN not sampled
+  EngineConfig config;      // what ran
 };
 struct Report {
   std::uint32_t context_id = 0;
@@ -105,19 +105,30 @@ struct ErrorMessage {
 struct Ping {};
 struct Pong {};
 
-using Message = std::variant<Hello, Welcome, ContextMessage, ContextId, Query, Answer, Report,
-                             AdminRequest, AdminReply, ErrorMessage, Ping, Pong>;
+using Message = std::variant<Hello,
+                             Welcome,
+                             ContextMessage,
+                             ContextId,
+                             Query,
+                             Answer,
+                             Report,
+                             AdminRequest,
+                             AdminReply,
+                             ErrorMessage,
+                             Ping,
+                             Pong>;
 
 // A whole frame, header included, appended to `out`.
 void encode(const Message& message, std::uint32_t request_id, std::vector<std::byte>& out);
 
-// Reads a header. Empty: fewer than kHeaderBytes bytes so far. Errors: kCorrupt (not this protocol),
-// kExhausted (payload too long). A foreign version is not an error here: the caller answers it with
-// an Error message in its own version and closes.
+// Reads a header. Empty: fewer than kHeaderBytes bytes so far. Errors: kCorrupt (not this
+// protocol), kExhausted (payload too long). A foreign version is not an error here: the caller
+// answers it with an Error message in its own version and closes.
 [[nodiscard]] Lookup<Header> decode_header(std::span<const std::byte> bytes);
 
-// Decodes the payload that follows `header`. Every length, count and enumeration is checked, problems
-// are canonicalised, trailing bytes are refused. Errors: kCorrupt, kUnsupported (unknown type).
+// Decodes the payload that follows `header`. Every length, count and enumeration is checked,
+// problems are canonicalised, trailing bytes are refused. Errors: kCorrupt, kUnsupported (unknown
+// type).
 [[nodiscard]] Result<Message> decode(const Header& header, std::span<const std::byte> payload);
 
 }  // namespace reformer::core::wire

@@ -1,0 +1,214 @@
+#include "core/decision.h"
+
+#include <algorithm>
+#include <array>
+
+namespace reformer::core {
+namespace {
+
+constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
+constexpr std::int64_t kAnyWorkspace = std::numeric_limits<std::int64_t>::max();
+
+constexpr Constraints filter(std::uint32_t forbidden_notes, std::int64_t max_workspace) {
+  return {.forbidden_numerical_notes = forbidden_notes, .max_workspace_bytes = max_workspace};
+}
+
+using namespace numerical_note;
+constexpr std::uint32_t kTransforms =
+    kFft | kWinograd | kWinogradTile4x4 | kWinogradTile6x6 | kWinogradTile13x13;
+// In the order of how common they are: with little room the first ones are covered.
+constexpr std::array<Constraints, 12> kApplicationFilters{
+    filter(kDownConvertInputs, kAnyWorkspace),                      // PyTorch, always
+    filter(kDownConvertInputs | kNondeterministic, kAnyWorkspace),  // deterministic algorithms
+    filter(kDownConvertInputs, 256 * kMebibyte),
+    filter(kDownConvertInputs, 32 * kMebibyte),
+    filter(kDownConvertInputs | kTensorCore, kAnyWorkspace),  // TF32 off
+    filter(kDownConvertInputs | kTensorCore | kNondeterministic, kAnyWorkspace),
+    filter(kDownConvertInputs | kNondeterministic | kWinograd, kAnyWorkspace),  // XLA
+    filter(kDownConvertInputs | kNondeterministic, 32 * kMebibyte),
+    filter(kDownConvertInputs | kTensorCore | kNondeterministic | kWinograd, 32 * kMebibyte),
+    filter(kDownConvertInputs | kNondeterministic | kTransforms, 0),
+    filter(kDownConvertInputs | kTensorCore, 0),
+    filter(kDownConvertInputs | kTensorCore | kNondeterministic | kTransforms, 0),
+};
+
+DecisionEntry entry_of(const Candidate& candidate) {
+  return {.config = candidate.config,
+          .numerical_notes = candidate.numerical_notes,
+          .behavior_notes = candidate.behavior_notes,
+          .workspace_bytes = candidate.workspace_bytes,
+          .time_us = candidate.time_us,
+          .build_us = candidate.build_us};
+}
+
+// Chooses entries of a list under bounds on entries and distinct engines.
+class Selection {
+ public:
+  Selection(std::span<const DecisionEntry> ordered,
+            std::size_t max_entries,
+            std::size_t max_engines)
+      : ordered_(ordered),
+        chosen_(ordered.size(), false),
+        max_entries_(std::min(max_entries, kMaxDecisionEntries)),
+        max_engines_(max_engines) {}
+
+  [[nodiscard]] bool full() const { return count_ >= max_entries_; }
+  [[nodiscard]] bool covers(const Constraints& constraints) const {
+    for (std::size_t i = 0; i < ordered_.size(); ++i) {
+      if (chosen_[i] && passes(ordered_[i], constraints)) {
+        return true;
+      }
+    }
+    return false;
+  }
+  void choose(std::size_t index) {
+    if (full() || chosen_[index] || !engine_fits(ordered_[index].config.engine())) {
+      return;
+    }
+    chosen_[index] = true;
+    ++count_;
+  }
+  [[nodiscard]] std::vector<DecisionEntry> take() const {
+    std::vector<DecisionEntry> entries;
+    entries.reserve(count_);
+    for (std::size_t i = 0; i < ordered_.size(); ++i) {
+      if (chosen_[i]) {
+        entries.push_back(ordered_[i]);
+      }
+    }
+    return entries;
+  }
+
+ private:
+  bool engine_fits(std::int32_t engine) {
+    if (std::find(engines_.begin(), engines_.end(), engine) != engines_.end()) {
+      return true;
+    }
+    if (engines_.size() >= max_engines_) {
+      return false;
+    }
+    engines_.push_back(engine);
+    return true;
+  }
+
+  std::span<const DecisionEntry> ordered_;
+  std::vector<bool> chosen_;
+  std::vector<std::int32_t> engines_;
+  std::size_t count_ = 0;
+  std::size_t max_entries_;
+  std::size_t max_engines_;
+};
+
+}  // namespace
+
+std::string_view to_string(Source source) {
+  constexpr std::array<std::string_view, 4> kNames{"abstain", "predicted", "measured", "frozen"};
+  const auto index = static_cast<std::size_t>(source);
+  return index < kNames.size() ? kNames[index] : std::string_view("?");
+}
+
+std::string_view to_string(Verdict verdict) {
+  constexpr std::array<std::string_view, 6> kNames{
+      "allowed", "numerical note", "behavior note", "workspace", "build time", "not timed"};
+  const auto index = static_cast<std::size_t>(verdict);
+  return index < kNames.size() ? kNames[index] : std::string_view("?");
+}
+
+Verdict judge(const Candidate& candidate, const Constraints& constraints) {
+  if (!candidate.timed()) {
+    return Verdict::kNotTimed;
+  }
+  if ((candidate.numerical_notes & constraints.forbidden_numerical_notes) != 0) {
+    return Verdict::kNumericalNote;
+  }
+  if ((candidate.behavior_notes & constraints.forbidden_behavior_notes) != 0) {
+    return Verdict::kBehaviorNote;
+  }
+  if (candidate.workspace_bytes > constraints.max_workspace_bytes) {
+    return Verdict::kWorkspace;
+  }
+  if (candidate.build_us > constraints.max_build_us) {
+    return Verdict::kBuildTime;
+  }
+  return Verdict::kAllowed;
+}
+
+std::span<const Constraints> application_filters() {
+  return kApplicationFilters;
+}
+
+bool passes(const DecisionEntry& entry, const Constraints& constraints) {
+  return (entry.numerical_notes & constraints.forbidden_numerical_notes) == 0 &&
+         (entry.behavior_notes & constraints.forbidden_behavior_notes) == 0 &&
+         entry.workspace_bytes <= constraints.max_workspace_bytes &&
+         !(entry.build_us > constraints.max_build_us);
+}
+
+std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry> ordered,
+                                        std::size_t max_entries,
+                                        std::size_t max_engines) {
+  Selection selection(ordered, max_entries, max_engines);
+  if (!ordered.empty()) {
+    selection.choose(0);
+  }
+  for (const Constraints& constraints : kApplicationFilters) {
+    for (std::size_t i = 0; i < ordered.size() && !selection.covers(constraints); ++i) {
+      if (passes(ordered[i], constraints)) {
+        selection.choose(i);
+      }
+    }
+  }
+  for (std::size_t i = 0; i < ordered.size() && !selection.full(); ++i) {
+    selection.choose(i);
+  }
+  return selection.take();
+}
+
+std::size_t first_worth_building(std::span<const DecisionEntry> ordered,
+                                 const BuildPolicy& policy) {
+  const auto cheap =
+      std::find_if(ordered.begin(), ordered.end(), [&policy](const DecisionEntry& entry) {
+        return !(entry.build_us > policy.cheap_build_us);
+      });
+  if (cheap == ordered.end()) {
+    return 0;
+  }
+  for (auto entry = ordered.begin(); entry != cheap; ++entry) {
+    const double gain_us = static_cast<double>(cheap->time_us) - entry->time_us;
+    if (gain_us * policy.expected_uses > static_cast<double>(entry->build_us) - cheap->build_us) {
+      return static_cast<std::size_t>(entry - ordered.begin());
+    }
+  }
+  return static_cast<std::size_t>(cheap - ordered.begin());
+}
+
+Decision decide_measured(const Record& record,
+                         const Constraints& constraints,
+                         const BuildPolicy& policy,
+                         std::size_t max_entries,
+                         std::size_t max_engines) {
+  std::vector<DecisionEntry> allowed;
+  for (const Candidate& candidate : record.candidates) {
+    if (judge(candidate, constraints) == Verdict::kAllowed) {
+      allowed.push_back(entry_of(candidate));
+    }
+  }
+  std::sort(
+      allowed.begin(), allowed.end(), [](const DecisionEntry& one, const DecisionEntry& other) {
+        return one.time_us != other.time_us ? one.time_us < other.time_us
+                                            : one.config < other.config;
+      });
+  Decision decision;
+  if (allowed.empty()) {
+    return decision;
+  }
+  // Entries that are faster but not worth their building time come out: a client takes the first
+  // that its application accepts.
+  const std::size_t first = first_worth_building(allowed, policy);
+  decision.source = Source::kMeasured;
+  decision.confidence = 1;
+  decision.entries = select_cover(std::span(allowed).subspan(first), max_entries, max_engines);
+  return decision;
+}
+
+}  // namespace reformer::core

@@ -1,0 +1,98 @@
+#include "core/record.h"
+
+#include <algorithm>
+#include <array>
+
+namespace reformer::core {
+namespace {
+
+constexpr std::array<std::string_view, 6> kTimings{
+    "none", "first_launch", "single_launch", "graph_once", "graph_median7", "in_application"};
+
+// The timed candidate with the lowest non-negative rank.
+const Candidate* first_by(const Record& record, std::int16_t Candidate::*rank) {
+  const Candidate* first = nullptr;
+  for (const Candidate& candidate : record.candidates) {
+    if (candidate.timed() && candidate.*rank != kNoRank &&
+        (first == nullptr || candidate.*rank < first->*rank)) {
+      first = &candidate;
+    }
+  }
+  return first;
+}
+
+bool faster(const Candidate& one, const Candidate& other) {
+  return one.time_us < other.time_us || (one.time_us == other.time_us && one.config < other.config);
+}
+
+std::ptrdiff_t timed_count(const Record& record) {
+  return std::count_if(record.candidates.begin(),
+                       record.candidates.end(),
+                       [](const Candidate& candidate) { return candidate.timed(); });
+}
+
+}  // namespace
+
+std::string_view to_string(Timing timing) {
+  const auto index = static_cast<std::size_t>(timing);
+  return index < kTimings.size() ? kTimings[index] : std::string_view("?");
+}
+
+std::optional<Timing> parse_timing(std::string_view text) {
+  const auto found = std::find(kTimings.begin(), kTimings.end(), text);
+  if (found == kTimings.end()) {
+    return std::nullopt;
+  }
+  return static_cast<Timing>(found - kTimings.begin());
+}
+
+const Candidate* fastest(const Record& record) {
+  const Candidate* best = nullptr;
+  for (const Candidate& candidate : record.candidates) {
+    if (candidate.timed() && (best == nullptr || faster(candidate, *best))) {
+      best = &candidate;
+    }
+  }
+  return best;
+}
+
+const Candidate* first_of_heuristic_a(const Record& record) {
+  return first_by(record, &Candidate::rank_a);
+}
+
+const Candidate* first_of_heuristic_b(const Record& record) {
+  return first_by(record, &Candidate::rank_b);
+}
+
+const Candidate* fastest_of_first_a(const Record& record, int count) {
+  const Candidate* best = nullptr;
+  for (const Candidate& candidate : record.candidates) {
+    if (candidate.timed() && candidate.rank_a != kNoRank && candidate.rank_a < count &&
+        (best == nullptr || faster(candidate, *best))) {
+      best = &candidate;
+    }
+  }
+  return best;
+}
+
+bool better_founded(const Record& other, const Record& than) {
+  const Candidate* const best = fastest(other);
+  const Candidate* const old_best = fastest(than);
+  if (best == nullptr || old_best == nullptr) {
+    return best != nullptr;
+  }
+  if (other.provenance.disturbed != than.provenance.disturbed) {
+    return than.provenance.disturbed;
+  }
+  if (best->timing != old_best->timing) {
+    return best->timing > old_best->timing;
+  }
+  const auto timed = timed_count(other);
+  const auto old_timed = timed_count(than);
+  if (timed != old_timed) {
+    return timed > old_timed;
+  }
+  return other.provenance.measured_at_s > than.provenance.measured_at_s;
+}
+
+}  // namespace reformer::core
