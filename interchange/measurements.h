@@ -1,16 +1,16 @@
 #pragma once
 
+#include "core/record.h"
+#include "core/result.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
 
-#include "core/record.h"
-#include "core/result.h"
-
-// Reading and writing `reformer-measurements/1`: one JSON object a line, one problem a line, plain or
-// zstd. docs/measurements.md has the schema. What is exported can be imported without loss.
+// Reading and writing `reformer-measurements/1`: one JSON object a line, one problem a line, plain
+// or zstd. docs/measurements.md has the schema. What is exported can be imported without loss.
 namespace reformer::interchange {
 
 // One line. The input is hostile: anything but a complete, sane record is kCorrupt (not JSON, a
