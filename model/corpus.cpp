@@ -1,0 +1,174 @@
+#include "model/corpus.h"
+
+#include "model/random.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+
+namespace reformer::model {
+namespace {
+
+constexpr float kCoverWithin = 1.03F;
+
+float median(std::vector<float>& values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+// Greedy set cover: again and again the configuration that is within 3 % of the best for most of
+// the problems that have no such member yet.
+std::vector<bool> cover(const Corpus& corpus, std::span<const std::size_t> indices) {
+  std::vector<std::vector<std::size_t>> covers(corpus.configs().size());
+  for (const std::size_t index : indices) {
+    const CorpusProblem& problem = corpus.problems()[index];
+    for (const CorpusCandidate& candidate : corpus.candidates(problem)) {
+      if (candidate.time_us <= kCoverWithin * problem.best_us) {
+        covers[candidate.config].push_back(index);
+      }
+    }
+  }
+  std::vector<bool> chosen(covers.size());
+  std::vector<bool> covered(corpus.problems().size());
+  for (std::size_t left = indices.size(); left > 0;) {
+    std::size_t best = 0;
+    std::size_t gain = 0;
+    for (std::size_t config = 0; config < covers.size(); ++config) {
+      // What is covered already is dropped while counting, so that the loop gets cheaper.
+      std::erase_if(covers[config], [&](std::size_t index) { return covered[index]; });
+      if (covers[config].size() > gain) {
+        gain = covers[config].size();
+        best = config;
+      }
+    }
+    chosen[best] = true;
+    for (const std::size_t index : covers[best]) {
+      covered[index] = true;
+    }
+    left -= gain;
+  }
+  return chosen;
+}
+
+}  // namespace
+
+std::uint64_t shape_hash(const core::Problem& p) {
+  std::uint64_t hash = 0;
+  const auto add = [&hash](std::int64_t value) {
+    hash = Random::mix(hash ^ (static_cast<std::uint64_t>(value) + 0x9e3779b97f4a7c15ULL));
+  };
+  for (std::size_t axis = 1; axis < core::kTensorAxes; ++axis) {
+    add(p.x.dims[axis]);
+  }
+  for (const std::int64_t dim : p.w.dims) {
+    add(dim);
+  }
+  for (std::size_t axis = 0; axis < core::kSpatialAxes; ++axis) {
+    add(p.pad_before[axis]);
+    add(p.pad_after[axis]);
+    add(p.stride[axis]);
+    add(p.dilation[axis]);
+  }
+  return hash;
+}
+
+std::uint32_t Corpus::intern(const core::Candidate& candidate) {
+  const auto [found, added] =
+      ids_.try_emplace(candidate.config, static_cast<std::uint32_t>(configs_.size()));
+  if (added) {
+    configs_.push_back(candidate.config);
+    notes_.emplace_back();
+  }
+  notes_[found->second].numerical |= candidate.numerical_notes;
+  notes_[found->second].behavior |= candidate.behavior_notes;
+  return found->second;
+}
+
+Corpus::Added Corpus::add(const core::Record& record) {
+  const core::Candidate* best = core::fastest(record);
+  if (best == nullptr) {
+    return Added::kNothingTimed;
+  }
+  if (problems_.empty()) {
+    context_ = record.key.context;
+  } else if (record.key.context != context_) {
+    return Added::kOtherContext;
+  }
+  CorpusProblem problem;
+  problem.key = core::hash_key(record.key);
+  if (!keys_.insert(problem.key).second) {
+    return Added::kDuplicate;
+  }
+  problem.problem = record.key.problem;
+  problem.shape = shape_hash(record.key.problem);
+  problem.first = candidates_.size();
+  problem.best_us = best->time_us;
+  if (const core::Candidate* a = core::first_of_heuristic_a(record)) {
+    problem.heuristic_a_us = a->time_us;
+  }
+  for (const core::Candidate& candidate : record.candidates) {
+    if (candidate.timed()) {
+      candidates_.push_back(
+          {intern(candidate), candidate.time_us, candidate.build_us, candidate.workspace_bytes});
+    }
+  }
+  problem.count = candidates_.size() - problem.first;
+  problems_.push_back(problem);
+  return Added::kYes;
+}
+
+ClassList make_class_list(const Corpus& corpus,
+                          std::span<const std::size_t> indices,
+                          ClassChoice choice,
+                          std::uint32_t min_sightings) {
+  struct Seen {
+    std::vector<float> workspace;
+    std::vector<float> build;
+  };
+  std::vector<Seen> seen(corpus.configs().size());
+  for (const std::size_t index : indices) {
+    for (const CorpusCandidate& candidate : corpus.candidates(corpus.problems()[index])) {
+      seen[candidate.config].workspace.push_back(static_cast<float>(candidate.workspace_bytes));
+      seen[candidate.config].build.push_back(candidate.build_us);
+    }
+  }
+  std::vector<bool> chosen =
+      choice == ClassChoice::kCover ? cover(corpus, indices) : std::vector<bool>(seen.size(), true);
+  ClassList list;
+  std::vector<std::int32_t> class_of(seen.size(), -1);
+  for (std::uint32_t config = 0; config < seen.size(); ++config) {
+    const std::size_t sightings = seen[config].build.size();
+    if (!chosen[config] || sightings < std::max<std::size_t>(1, min_sightings)) {
+      continue;
+    }
+    class_of[config] = static_cast<std::int32_t>(list.classes.size());
+    KernelClass kernel;
+    kernel.entry.config = corpus.configs()[config];
+    kernel.entry.numerical_notes = corpus.numerical_notes(config);
+    kernel.entry.behavior_notes = corpus.behavior_notes(config);
+    kernel.entry.workspace_bytes = static_cast<std::int64_t>(median(seen[config].workspace));
+    kernel.entry.build_us = median(seen[config].build);
+    kernel.sightings = static_cast<std::uint32_t>(sightings);
+    list.classes.push_back(kernel);
+  }
+  std::map<Combination, std::set<std::int32_t>> combinations;
+  for (const std::size_t index : indices) {
+    const CorpusProblem& problem = corpus.problems()[index];
+    std::set<std::int32_t>& classes = combinations[combination_of(problem.problem)];
+    for (const CorpusCandidate& candidate : corpus.candidates(problem)) {
+      if (class_of[candidate.config] >= 0) {
+        classes.insert(class_of[candidate.config]);
+      }
+    }
+  }
+  for (const auto& [combination, classes] : combinations) {
+    if (!classes.empty()) {
+      list.combinations.push_back({combination, {classes.begin(), classes.end()}});
+    }
+  }
+  return list;
+}
+
+}  // namespace reformer::model

@@ -1,0 +1,87 @@
+#pragma once
+
+#include "core/engine_config.h"
+#include "core/key.h"
+#include "core/record.h"
+#include "model/class_list.h"
+
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+namespace reformer::model {
+
+// Measured records in the compact form that training needs (about 1.5 KB a problem instead of 13).
+struct CorpusCandidate {
+  std::uint32_t config = 0;  // index into Corpus::configs()
+  float time_us = 0;
+  float build_us = 0;
+  std::int64_t workspace_bytes = 0;
+};
+struct CorpusProblem {
+  core::Problem problem;
+  core::KeyHash key;
+  std::uint64_t shape = 0;  // hash of what shape_hash() says
+  std::size_t first = 0;    // candidates
+  std::size_t count = 0;
+  float best_us = 0;
+  float heuristic_a_us = 0;  // time of heuristic A's first timed candidate; 0: not covered
+};
+
+// Hash of a problem's channels, image, filter, padding, stride, dilation and groups, without batch
+// size, operation, types and layout: problems that share it are the same layer, and never stand on
+// two sides of a split.
+[[nodiscard]] std::uint64_t shape_hash(const core::Problem& problem);
+
+// Threads: one writer; reading from any number once complete.
+class Corpus {
+ public:
+  // Takes a record's timed candidates. False, and nothing changed: none is timed, or the same key
+  // is there already, or it is of another GPU or cuDNN version than the first record.
+  enum class Added { kYes, kNothingTimed, kDuplicate, kOtherContext };
+  Added add(const core::Record& record);
+
+  [[nodiscard]] const core::Context& context() const { return context_; }
+  [[nodiscard]] std::span<const CorpusProblem> problems() const { return problems_; }
+  [[nodiscard]] std::span<const CorpusCandidate> candidates(const CorpusProblem& problem) const {
+    return std::span(candidates_).subspan(problem.first, problem.count);
+  }
+  [[nodiscard]] std::span<const core::EngineConfig> configs() const { return configs_; }
+  [[nodiscard]] std::uint32_t numerical_notes(std::uint32_t config) const {
+    return notes_[config].numerical;
+  }
+  [[nodiscard]] std::uint32_t behavior_notes(std::uint32_t config) const {
+    return notes_[config].behavior;
+  }
+
+ private:
+  struct Notes {
+    std::uint32_t numerical = 0;
+    std::uint32_t behavior = 0;
+  };
+  std::uint32_t intern(const core::Candidate& candidate);
+
+  core::Context context_;
+  std::vector<CorpusProblem> problems_;
+  std::vector<CorpusCandidate> candidates_;
+  std::vector<core::EngineConfig> configs_;
+  std::vector<Notes> notes_;
+  std::unordered_map<core::EngineConfig, std::uint32_t, core::EngineConfigHash> ids_;
+  std::unordered_set<core::KeyHash, core::KeyHasher> keys_;
+};
+
+enum class ClassChoice : std::uint8_t {
+  kSeen = 0,   // every configuration that was a timed candidate often enough
+  kCover = 1,  // the smallest (greedy) set that has a member within 3 % of the best everywhere
+};
+
+// The classes that the problems named by `indices` teach, and for each combination the classes that
+// were candidates there.
+[[nodiscard]] ClassList make_class_list(const Corpus& corpus,
+                                        std::span<const std::size_t> indices,
+                                        ClassChoice choice,
+                                        std::uint32_t min_sightings);
+
+}  // namespace reformer::model

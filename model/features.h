@@ -1,0 +1,57 @@
+#pragma once
+
+#include "core/problem.h"
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+// What the network sees of a problem. One function serves training and inference; its schema hash
+// is in the model file, so that a model never meets features of another meaning.
+namespace reformer::model {
+
+enum class Grouping : std::uint8_t { kDense = 0, kGrouped = 1, kDepthwise = 2 };
+
+// What decides which engines can run at all. A model ranks, for each combination it was trained on,
+// the classes that were seen there, and abstains for any other.
+struct Combination {
+  core::Operation operation = core::Operation::kForward;
+  core::ConvolutionMode mode = core::ConvolutionMode::kCrossCorrelation;
+  core::DataType type = core::DataType::kF32;  // of x
+  core::DataType weight_type = core::DataType::kF32;
+  core::DataType output_type = core::DataType::kF32;
+  core::DataType compute_type = core::DataType::kF32;
+  core::Layout layout = core::Layout::kNchw;  // kStrided: anything but one packed layout for all
+  std::uint8_t spatial_rank = 2;
+  Grouping grouping = Grouping::kDense;
+  friend auto operator<=>(const Combination&, const Combination&) = default;
+};
+[[nodiscard]] Combination combination_of(const core::Problem& problem);
+// "fwd f16 nhwc 2d dense".
+[[nodiscard]] std::string to_string(const Combination& combination);
+
+// Numeric features of the problem itself: log2 of dims, products and ratios; divisibility; how
+// well usual tiles fit the implicit matrix product and how they fill the GPU.
+inline constexpr std::size_t kNumericFeatures = 88;
+using NumericFeatures = std::array<float, kNumericFeatures>;
+
+// `problem` must be canonical, `sm_count` the GPU's number of multiprocessors. About 0.3 us,
+// no allocation.
+void numeric_features(const core::Problem& problem, std::int32_t sm_count, NumericFeatures& out);
+
+// Indicators that are constant over a combination: operation, types, layout, rank, grouping.
+inline constexpr std::size_t kIndicatorFeatures = 20;
+using IndicatorFeatures = std::array<float, kIndicatorFeatures>;
+[[nodiscard]] IndicatorFeatures indicator_features(const Combination& combination);
+
+// Names in order, for reports: "log2 n", "tile fill 128x128".
+[[nodiscard]] std::span<const std::string_view> numeric_feature_names();
+
+// Changes whenever the meaning of any feature changes.
+[[nodiscard]] std::uint64_t feature_schema_hash();
+
+}  // namespace reformer::model
