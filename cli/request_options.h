@@ -1,0 +1,73 @@
+#pragma once
+
+#include "cli/reply.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+// Options that several subcommands share, and the request members that they become. Declare them
+// with add(), then call fill() from the callback.
+namespace reformer::cli {
+
+// A problem in words, and where it runs.
+class ProblemOptions {
+ public:
+  // With required == false an empty problem is allowed.
+  void add(CLI::App& command, bool required = true);
+  // Sets `problem` (in its canonical form), `device` and `cudnn`. Throws a usage Failure that names
+  // the word which is wrong.
+  void fill(Json& request) const;
+  [[nodiscard]] bool given() const { return !words_.empty(); }
+
+ private:
+  std::vector<std::string> words_;
+  std::string device_;
+  std::int64_t cudnn_ = 0;
+};
+
+// Which records: `list`, `export`, `forget`.
+class FilterOptions {
+ public:
+  void add(CLI::App& command);
+  void fill(Json& request) const;
+  [[nodiscard]] bool given() const;
+
+ private:
+  std::string op_, dtype_, layout_, device_, contains_;
+  std::int64_t cudnn_ = 0;
+};
+
+// Which rows of the accuracy log: `ablation`, `accuracy`.
+class AccuracyOptions {
+ public:
+  void add(CLI::App& command);
+  void fill(Json& request) const;
+
+ private:
+  std::string op_, dtype_, layout_, device_, since_;
+  bool weighted_by_use_ = false;
+};
+
+// What the asking application will not run: `explain`, `query`.
+class ConstraintOptions {
+ public:
+  void add(CLI::App& command);
+  void fill(Json& request) const;
+
+ private:
+  bool deterministic_ = false;
+  bool no_tensor_core_ = false;
+  bool no_down_convert_ = false;
+  bool no_winograd_ = false;
+  std::optional<std::uint64_t> max_workspace_bytes_;
+  std::optional<double> max_build_us_;
+};
+
+// "90", "90s", "15m", "6h", "7d", "2w" as seconds; empty where it is something else.
+[[nodiscard]] std::optional<std::int64_t> parse_duration_s(std::string_view text);
+
+}  // namespace reformer::cli

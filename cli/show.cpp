@@ -1,0 +1,54 @@
+#include "cli/commands.h"
+#include "cli/record_view.h"
+#include "cli/request_options.h"
+
+#include <memory>
+
+// reformerctl show and verify: one problem's measurements, there or to be made.
+namespace reformer::cli {
+
+void add_show(CLI::App& app, Session& session) {
+  CLI::App* command = app.add_subcommand("show", "Every measured candidate of one problem")
+                          ->group(group::kProblems);
+  auto problem = std::make_shared<ProblemOptions>();
+  problem->add(*command);
+  command->callback([&session, problem] {
+    conduct(session, [&](AdminChannel& channel) {
+      Json request{{"request", "show"}};
+      problem->fill(request);
+      const Json record = ask(channel, request);
+      session.json ? print_json(session, record) : print_record(session, record);
+    });
+  });
+}
+
+void add_verify(CLI::App& app, Session& session) {
+  CLI::App* command =
+      app.add_subcommand("verify", "Have a problem measured, soon or now")->group(group::kProblems);
+  auto problem = std::make_shared<ProblemOptions>();
+  auto wait = std::make_shared<bool>(false);
+  auto force = std::make_shared<bool>(false);
+  problem->add(*command);
+  command->add_flag("--wait", *wait, "Wait for the result and show it");
+  command->add_flag("--force", *force, "Measure again what is measured already");
+  command->callback([&session, problem, wait, force] {
+    conduct(session, [&](AdminChannel& channel) {
+      Json request{{"request", "verify"}};
+      problem->fill(request);
+      request["wait"] = *wait;
+      request["force"] = *force;
+      const Json reply = ask(channel, request);
+      if (session.json) {
+        print_json(session, reply);
+      } else if (*wait) {
+        print_record(session, reply);
+      } else if (flag_of(reply, "queued")) {
+        *session.out << "queued, place " << count_or(reply, "position", 0) << '\n';
+      } else {
+        *session.out << "nothing to do: it is measured (--force measures again)\n";
+      }
+    });
+  });
+}
+
+}  // namespace reformer::cli
