@@ -67,27 +67,32 @@ std::optional<std::int64_t> parse_duration_s(std::string_view text) {
   return number * unit;
 }
 
-void ProblemOptions::add(CLI::App& command, bool required) {
-  auto* problem = command.add_option(
-      "PROBLEM", words_, "The problem, quoted or not: fwd f16 nhwc n32 c64 h56 w56 k64 r3 s3 pad1");
-  if (required) {
-    problem->required();
+void put_problem(Json& request, const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) {
+    text += (text.empty() ? "" : " ") + word;
   }
+  if (text.empty()) {
+    return;
+  }
+  const auto problem = core::parse_problem(text);
+  if (!problem) {
+    throw Failure(kExitUsage, "problem: " + problem.error().message);
+  }
+  request["problem"] = core::format_problem(*problem);
+}
+
+void ProblemOptions::add(CLI::App& command) {
+  command
+      .add_option("PROBLEM",
+                  words_,
+                  "The problem, quoted or not: fwd f16 nhwc n32 c64 h56 w56 k64 r3 s3 pad1")
+      ->required();
   add_context(command, device_, cudnn_);
 }
 
 void ProblemOptions::fill(Json& request) const {
-  std::string text;
-  for (const std::string& word : words_) {
-    text += (text.empty() ? "" : " ") + word;
-  }
-  if (!text.empty()) {
-    const auto problem = core::parse_problem(text);
-    if (!problem) {
-      throw Failure(kExitUsage, "problem: " + problem.error().message);
-    }
-    request["problem"] = core::format_problem(*problem);
-  }
+  put_problem(request, words_);
   put(request, "device", device_);
   put(request, "cudnn", cudnn_);
 }
@@ -105,12 +110,6 @@ void FilterOptions::fill(Json& request) const {
   put(request, "device", device_);
   put(request, "cudnn", cudnn_);
   put(request, "contains", contains_);
-}
-
-bool FilterOptions::given() const {
-  Json request = Json::object();
-  fill(request);
-  return !request.empty();
 }
 
 void AccuracyOptions::add(CLI::App& command) {

@@ -13,15 +13,16 @@
 // with add(), then call fill() from the callback.
 namespace reformer::cli {
 
+// Sets `problem` (in its canonical form) where there are words. Throws a usage Failure that names
+// the word which is wrong.
+void put_problem(Json& request, const std::vector<std::string>& words);
+
 // A problem in words, and where it runs.
 class ProblemOptions {
  public:
-  // With required == false an empty problem is allowed.
-  void add(CLI::App& command, bool required = true);
-  // Sets `problem` (in its canonical form), `device` and `cudnn`. Throws a usage Failure that names
-  // the word which is wrong.
+  void add(CLI::App& command);
+  // Sets `problem`, `device` and `cudnn`. Throws as put_problem.
   void fill(Json& request) const;
-  [[nodiscard]] bool given() const { return !words_.empty(); }
 
  private:
   std::vector<std::string> words_;
@@ -34,7 +35,6 @@ class FilterOptions {
  public:
   void add(CLI::App& command);
   void fill(Json& request) const;
-  [[nodiscard]] bool given() const;
 
  private:
   std::string op_, dtype_, layout_, device_, contains_;
