@@ -75,24 +75,32 @@ const Candidate* fastest_of_first_a(const Record& record, int count) {
   return best;
 }
 
+Foundation foundation_of(const Record& record) {
+  const Candidate* const best = fastest(record);
+  return {.winner = best == nullptr ? Timing::kNone : best->timing,
+          .disturbed = record.provenance.disturbed,
+          .timed_candidates = timed_count(record),
+          .measured_at_s = record.provenance.measured_at_s};
+}
+
+bool better_founded(const Foundation& other, const Foundation& than) {
+  if (other.winner == Timing::kNone || than.winner == Timing::kNone) {
+    return other.winner != Timing::kNone;
+  }
+  if (other.disturbed != than.disturbed) {
+    return than.disturbed;
+  }
+  if (other.winner != than.winner) {
+    return other.winner > than.winner;
+  }
+  if (other.timed_candidates != than.timed_candidates) {
+    return other.timed_candidates > than.timed_candidates;
+  }
+  return other.measured_at_s > than.measured_at_s;
+}
+
 bool better_founded(const Record& other, const Record& than) {
-  const Candidate* const best = fastest(other);
-  const Candidate* const old_best = fastest(than);
-  if (best == nullptr || old_best == nullptr) {
-    return best != nullptr;
-  }
-  if (other.provenance.disturbed != than.provenance.disturbed) {
-    return than.provenance.disturbed;
-  }
-  if (best->timing != old_best->timing) {
-    return best->timing > old_best->timing;
-  }
-  const auto timed = timed_count(other);
-  const auto old_timed = timed_count(than);
-  if (timed != old_timed) {
-    return timed > old_timed;
-  }
-  return other.provenance.measured_at_s > than.provenance.measured_at_s;
+  return better_founded(foundation_of(other), foundation_of(than));
 }
 
 }  // namespace reformer::core

@@ -90,4 +90,14 @@ struct Record {
 // timing for its winner, then more timed candidates, then the later one. True: `other` is better.
 [[nodiscard]] bool better_founded(const Record& other, const Record& than);
 
+// What better_founded looks at, for those who cannot keep whole records.
+struct Foundation {
+  Timing winner = Timing::kNone;  // kNone: no timed candidate
+  bool disturbed = false;
+  std::int64_t timed_candidates = 0;
+  std::int64_t measured_at_s = 0;
+};
+[[nodiscard]] Foundation foundation_of(const Record& record);
+[[nodiscard]] bool better_founded(const Foundation& other, const Foundation& than);
+
 }  // namespace reformer::core
