@@ -1,0 +1,111 @@
+#pragma once
+
+#include "core/decision.h"
+#include "core/key.h"
+#include "core/result.h"
+#include "model/predictor.h"
+#include "storage/database.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// The administrative requests of docs/admin.md: the same code answers in the daemon and, for
+// `reformerctl --offline DIR`, in the tool's own process.
+namespace reformer::daemon {
+
+// Where things are below a state directory.
+[[nodiscard]] std::filesystem::path database_directory(const std::filesystem::path& state_dir);
+[[nodiscard]] std::filesystem::path default_state_dir();
+
+struct LoadedModel {
+  std::shared_ptr<const model::Predictor> predictor;
+  std::filesystem::path path;
+};
+// The loaded variants, published as one immutable value.
+struct ModelSet {
+  std::vector<LoadedModel> models;
+  std::string champion;  // name; empty: none, every miss abstains
+  [[nodiscard]] const model::Predictor* find(std::string_view name) const;
+  [[nodiscard]] const model::Predictor* champion_predictor() const { return find(champion); }
+};
+
+enum class Rights { kRead, kWrite };
+
+// A piece of the reply; more == false in the last. May be called on another thread than handle()'s,
+// and, for `verify` with `wait` only, after handle() returned.
+using AdminReply = std::function<void(std::string json, bool more)>;
+
+// What only a running daemon knows. Threads: every function from any thread but the loop's.
+class LiveDaemon {
+ public:
+  virtual ~LiveDaemon() = default;
+  [[nodiscard]] virtual std::shared_ptr<const ModelSet> models() = 0;
+  virtual void add_status(nlohmann::json& status) = 0;  // adds its members
+  virtual nlohmann::json stats() = 0;
+  virtual nlohmann::json clients() = 0;  // an array
+  struct Verification {
+    bool queued = false;
+    std::uint64_t position = 0;  // in the order of work, from 0
+  };
+  // `done` gets an empty text once a measurement is stored, else why there will be none.
+  virtual core::Result<Verification> verify(const core::Key& key,
+                                            bool force,
+                                            std::function<void(std::string error)> done) = 0;
+  virtual core::Status set_champion(const std::string& name) = 0;
+  virtual core::Result<nlohmann::json> reload() = 0;
+  // The record of this key changed (or is to go: call before it is removed).
+  virtual void record_changed(const core::KeyHash& hash) = 0;
+  virtual void record_removed(const core::KeyHash& hash) = 0;
+};
+
+// Threads: handle() from one thread at a time. Blocks on disk: never on the loop.
+class AdminService {
+ public:
+  struct Options {
+    std::filesystem::path state_dir;
+    std::optional<core::Context> default_context;  // for requests that name none
+    core::BuildPolicy build_policy;
+    std::size_t max_engines = core::kMaxDecisionEntries;
+  };
+  // `live` null: offline; requests that need a daemon are kUnavailable. Both must outlive this.
+  AdminService(storage::Database& database, LiveDaemon* live, ModelSet offline_models,
+               Options options);
+  ~AdminService();
+  AdminService(const AdminService&) = delete;
+  AdminService& operator=(const AdminService&) = delete;
+
+  // Answers one request. An error after pieces were sent ends the reply too. Never throws.
+  // Errors: kInvalidArgument (not JSON, bad member), kUnsupported (unknown request), kDenied,
+  // kUnavailable (needs a daemon).
+  core::Status handle(std::string_view json_request, Rights rights, const AdminReply& reply);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// A stopped daemon's state directory, read-only, with the models that it had loaded (those that can
+// still be read; the others are named in `notes`). Owns everything it needs.
+class OfflineAdmin {
+ public:
+  // Errors: as storage::Database::open (a running daemon's is kUnavailable).
+  static core::Result<std::unique_ptr<OfflineAdmin>> open(const std::filesystem::path& state_dir);
+  core::Status handle(std::string_view json_request, const AdminReply& reply);
+  [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  OfflineAdmin() = default;
+  std::unique_ptr<storage::Database> database_;
+  std::unique_ptr<AdminService> service_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace reformer::daemon
