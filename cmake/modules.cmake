@@ -12,9 +12,13 @@ endfunction()
 # One Boost.Test executable `MODULE_test` for tests/MODULE; ctest runs it as MODULE.
 function(reformer_test module)
   cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES;LABELS" ${ARGN})
-  add_executable(${module}_test ${arg_SOURCES})
+  # main() stands in one file of its own; the others must not see BOOST_TEST_MODULE.
+  set(main ${CMAKE_CURRENT_BINARY_DIR}/${module}_test_main.cpp)
+  file(CONFIGURE OUTPUT ${main} CONTENT "#define BOOST_TEST_MODULE ${module}\n#include <boost/test/unit_test.hpp>\n")
+  set_source_files_properties(${main} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  add_executable(${module}_test ${arg_SOURCES} ${main})
   target_compile_definitions(${module}_test PRIVATE BOOST_TEST_DYN_LINK
-      BOOST_TEST_MODULE=${module} REFORMER_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+      REFORMER_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_include_directories(${module}_test PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${module}_test PRIVATE ${arg_LIBRARIES} Boost::unit_test_framework
                                                Threads::Threads)

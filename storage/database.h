@@ -1,5 +1,9 @@
 #pragma once
 
+#include "core/key.h"
+#include "core/record.h"
+#include "core/result.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -8,10 +12,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "core/key.h"
-#include "core/record.h"
-#include "core/result.h"
 
 // The daemon's durable state in RocksDB, one column family for each kind of thing:
 //
@@ -35,22 +35,23 @@ enum class Durability {
 };
 
 struct OpenReport {
-  // Where an unreadable or foreign database was moved; empty if it was fine. Nothing is ever deleted.
+  // Where an unreadable or foreign database was moved; empty if it was fine. Nothing is ever
+  // deleted.
   std::filesystem::path set_aside;
   std::string reason;
 };
 
 struct UseStatistics {
   std::uint64_t executions = 0;
-  std::int64_t last_used_s = 0;    // Unix time
+  std::int64_t last_used_s = 0;             // Unix time
   float in_application_us = core::kNoTime;  // median GPU time that applications saw, if any
 };
 
 struct QueuedJob {
   core::Key key;
-  std::string library;       // cuDNN library to measure with; empty: any of that version
+  std::string library;  // cuDNN library to measure with; empty: any of that version
   std::int32_t gpu = 0;
-  std::uint32_t uid = 0;     // of the client that asked
+  std::uint32_t uid = 0;  // of the client that asked
   std::int64_t queued_at_s = 0;
   std::uint32_t attempts = 0;
   float predicted_gain_us = 0;  // per execution
@@ -62,9 +63,10 @@ struct QueuedJob {
 struct AccuracyRow {
   std::int64_t time_s = 0;
   core::KeyHash key;
-  std::string variant;        // model name, or "heuristic_a", "heuristic_b", "a_first_10", "oracle"
+  std::string variant;  // model name, or "heuristic_a", "heuristic_b", "a_first_10", "oracle"
   core::EngineConfig predicted;
-  std::uint16_t rank_of_best = 0;  // position of the true best in the variant's order, from 0; 65535 absent
+  std::uint16_t rank_of_best =
+      0;  // position of the true best in the variant's order, from 0; 65535 absent
   bool top1 = false;
   bool top3 = false;
   bool within_5pct = false;
@@ -99,13 +101,15 @@ class Database {
   // A database that another process has open is kUnavailable and not touched, a full or read-only
   // disk kExhausted or kUnavailable.
   static core::Result<std::unique_ptr<Database>> open(const std::filesystem::path& directory,
-                                                      OpenMode mode, OpenReport* report);
+                                                      OpenMode mode,
+                                                      OpenReport* report);
   virtual ~Database() = default;
 
   // Stores the record if it is better founded than the one that is there; `force` replaces it.
   // Returns whether it was stored.
   enum class Merge { kBetterFounded, kForce };
-  virtual core::Result<bool> put_record(const core::Record& record, Merge merge,
+  virtual core::Result<bool> put_record(const core::Record& record,
+                                        Merge merge,
                                         Durability durability) = 0;
   // A key whose stored hash collides with another key is absent.
   virtual core::Lookup<core::Record> find_record(const core::Key& key) = 0;
