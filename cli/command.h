@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <ostream>
 #include <string>
+#include <vector>
 
 // reformerctl's skeleton. A subcommand is one file with one function `add_NAME(CLI::App&,
 // Session&)` that declares its options and, as its callback, does the work and sets
@@ -36,6 +37,9 @@ struct Session {
   bool colour = false;    // out is a terminal, and NO_COLOR is not set
   bool progress = false;  // err is a terminal
   OpenChannel open_channel;
+
+  // What stands behind `run ... --`.
+  std::vector<std::string> command;
 };
 
 // The headings under which `reformerctl --help` lists the subcommands.
