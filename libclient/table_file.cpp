@@ -1,0 +1,156 @@
+#include "libclient/table_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace reformer::client {
+namespace {
+
+namespace shared_table = core::shared_table;
+
+constexpr off_t kMaxSnapshotBytes = off_t{4} << 30;
+
+class File {
+ public:
+  explicit File(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+  ~File() {
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+  }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  [[nodiscard]] int fd() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+uid_t folder_owner(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  struct stat status {};
+  return ::stat(folder.c_str(), &status) == 0 ? status.st_uid : 0;
+}
+
+bool trusted(const struct stat& status, const std::string& path) {
+  const bool owner =
+      status.st_uid == 0 || status.st_uid == ::geteuid() || status.st_uid == folder_owner(path);
+  return S_ISREG(status.st_mode) && owner && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+}  // namespace
+
+void SharedTable::set_path(std::string path) {
+  if (path != path_) {
+    unmap();
+    path_ = std::move(path);
+  }
+}
+
+void SharedTable::unmap() {
+  view_.reset();
+  if (memory_ != nullptr) {
+    ::munmap(memory_, bytes_);
+  }
+  memory_ = nullptr;
+  bytes_ = 0;
+}
+
+void SharedTable::map() {
+  unmap();
+  const File file(path_);
+  struct stat status {};
+  if (file.fd() < 0 || ::fstat(file.fd(), &status) != 0 || status.st_size <= 0 ||
+      !trusted(status, path_)) {
+    return;
+  }
+  const auto bytes = static_cast<std::size_t>(status.st_size);
+  void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file.fd(), 0);
+  if (memory == MAP_FAILED) {
+    return;
+  }
+  memory_ = memory;
+  bytes_ = bytes;
+  inode_ = status.st_ino;
+  auto view = shared_table::View::open({static_cast<const std::byte*>(memory), bytes});
+  if (!view) {
+    unmap();
+    return;
+  }
+  view_.emplace(*view);
+}
+
+bool SharedTable::replaced() const {
+  struct stat status {};
+  return ::stat(path_.c_str(), &status) == 0 && status.st_ino != inode_;
+}
+
+std::optional<core::Decision> SharedTable::find(const core::KeyHash& key) {
+  if (path_.empty()) {
+    return std::nullopt;
+  }
+  if (!view_ || view_->superseded()) {
+    map();
+  }
+  if (!view_) {
+    return std::nullopt;
+  }
+  std::optional<core::Decision> decision = view_->find(key);
+  // A daemon that was killed could not mark its table as superseded.
+  if (!decision && replaced()) {
+    map();
+    decision = view_ ? view_->find(key) : std::nullopt;
+  }
+  return decision;
+}
+
+core::Result<std::unique_ptr<const Snapshot>> Snapshot::open(const std::string& path) {
+  const auto unreadable = [&path](std::string_view why) {
+    return core::make_error(core::ErrorCode::kUnavailable,
+                            "snapshot " + path + ": " + std::string(why));
+  };
+  const File file(path);
+  struct stat status {};
+  if (file.fd() < 0 || ::fstat(file.fd(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    return unreadable("cannot be read");
+  }
+  if (status.st_size > kMaxSnapshotBytes) {
+    return unreadable("longer than 4 GiB");
+  }
+  std::unique_ptr<Snapshot> snapshot(new Snapshot);
+  snapshot->bytes_.resize(static_cast<std::size_t>(status.st_size));
+  std::size_t done = 0;
+  while (done < snapshot->bytes_.size()) {
+    const ssize_t got =
+        ::read(file.fd(), snapshot->bytes_.data() + done, snapshot->bytes_.size() - done);
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got <= 0) {
+      return unreadable("cannot be read to its end");
+    }
+    done += static_cast<std::size_t>(got);
+  }
+  auto view = shared_table::View::open(snapshot->bytes_);
+  if (!view) {
+    return core::in_context("snapshot " + path, view.error());
+  }
+  snapshot->view_.emplace(*view);
+  return std::unique_ptr<const Snapshot>(std::move(snapshot));
+}
+
+std::optional<core::Decision> Snapshot::find(const core::KeyHash& key) const {
+  std::optional<core::Decision> decision = view_->find(key);
+  if (decision && decision->source != core::Source::kAbstain) {
+    decision->source = core::Source::kFrozen;
+  }
+  return decision;
+}
+
+}  // namespace reformer::client
