@@ -1,0 +1,133 @@
+#include "daemon/worker/gpu_timer.h"
+
+#include "core/problem_text.h"
+#include "cudnn/measurer.h"
+#include "cudnn/planner.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace reformer::worker {
+namespace {
+
+constexpr std::int64_t kDefaultMemory = std::int64_t{16} << 30;
+constexpr std::size_t kExploredEngines = 3;
+constexpr std::size_t kExploredConfigs = 64;
+
+class GpuTimer final : public Timer {
+ public:
+  GpuTimer(std::shared_ptr<const cudnn::Library> library,
+           std::shared_ptr<const cudnn::Gpu> gpu,
+           std::unique_ptr<cudnn::Planner> planner,
+           std::unique_ptr<cudnn::Measurer> measurer)
+      : library_(std::move(library)),
+        gpu_(std::move(gpu)),
+        planner_(std::move(planner)),
+        measurer_(std::move(measurer)) {}
+
+  [[nodiscard]] std::string kind() const override { return "gpu"; }
+  [[nodiscard]] std::optional<core::Context> context() const override {
+    return core::Context{gpu_->fingerprint(), library_->version()};
+  }
+  [[nodiscard]] std::string library() const override { return library_->path(); }
+
+  core::Result<core::Record> measure(const Job& job, const std::atomic<bool>& cancelled) override {
+    if (job.context && *job.context != *context()) {
+      return core::make_error(core::ErrorCode::kUnsupported,
+                              "this worker measures " + core::format_device(gpu_->fingerprint()) +
+                                  " with cuDNN " + std::to_string(library_->version()));
+    }
+    const cudnn::EnumerationLimits limits{
+        .max_workspace_bytes = std::min(std::int64_t{4} << 30, job.max_memory_bytes)};
+    auto candidates = planner_->enumerate(job.problem, job.extra, limits);
+    if (!candidates) {
+      return candidates.error();
+    }
+    auto measured = run(job, std::move(*candidates), cancelled);
+    if (!measured || !job.explore) {
+      return measured;
+    }
+    return explore(job, *measured, limits, cancelled);
+  }
+
+ private:
+  core::Result<core::Record> run(const Job& job,
+                                 cudnn::Enumeration candidates,
+                                 const std::atomic<bool>& cancelled) {
+    const auto deadline = std::chrono::steady_clock::now() + job.max_time;
+    const auto stop = [&] {
+      return cancelled.load() || std::chrono::steady_clock::now() > deadline;
+    };
+    auto measured = measurer_->measure(job.problem, std::move(candidates), {}, stop);
+    if (!measured) {
+      return measured.error();
+    }
+    measured->record.provenance.source = "worker";
+    return std::move(measured->record);
+  }
+
+  // Once more with the knob space of the engines that came out best.
+  core::Result<core::Record> explore(const Job& job,
+                                     const core::Record& record,
+                                     const cudnn::EnumerationLimits& limits,
+                                     const std::atomic<bool>& cancelled) {
+    std::vector<core::Candidate> ordered;
+    std::copy_if(record.candidates.begin(),
+                 record.candidates.end(),
+                 std::back_inserter(ordered),
+                 [](const core::Candidate& candidate) { return candidate.timed(); });
+    std::sort(ordered.begin(), ordered.end(), [](const auto& one, const auto& other) {
+      return one.time_us < other.time_us;
+    });
+    std::vector<std::int32_t> engines;
+    std::vector<core::EngineConfig> extra = job.extra;
+    for (const core::Candidate& candidate : ordered) {
+      const std::int32_t engine = candidate.config.engine();
+      if (engines.size() == kExploredEngines ||
+          std::find(engines.begin(), engines.end(), engine) != engines.end()) {
+        continue;
+      }
+      engines.push_back(engine);
+      auto configs = planner_->explore(job.problem, engine, kExploredConfigs);
+      if (configs) {
+        extra.insert(extra.end(), configs->begin(), configs->end());
+      }
+    }
+    auto candidates = planner_->enumerate(job.problem, extra, limits);
+    if (!candidates) {
+      return candidates.error();
+    }
+    return run(job, std::move(*candidates), cancelled);
+  }
+
+  std::shared_ptr<const cudnn::Library> library_;
+  std::shared_ptr<const cudnn::Gpu> gpu_;
+  std::unique_ptr<cudnn::Planner> planner_;
+  std::unique_ptr<cudnn::Measurer> measurer_;
+};
+
+}  // namespace
+
+core::Result<std::unique_ptr<Timer>> make_gpu_timer(const std::string& library, int gpu) {
+  auto loaded = cudnn::Library::load(library);
+  if (!loaded) {
+    return loaded.error();
+  }
+  auto opened = cudnn::Gpu::open(gpu);
+  if (!opened) {
+    return opened.error();
+  }
+  auto planner = cudnn::Planner::for_gpu(*loaded, *opened);
+  if (!planner) {
+    return planner.error();
+  }
+  auto measurer = cudnn::Measurer::create(*loaded, *opened, kDefaultMemory);
+  if (!measurer) {
+    return measurer.error();
+  }
+  return std::unique_ptr<Timer>(std::make_unique<GpuTimer>(
+      std::move(*loaded), std::move(*opened), std::move(*planner), std::move(*measurer)));
+}
+
+}  // namespace reformer::worker
