@@ -1,0 +1,88 @@
+#pragma once
+
+#include "core/decision.h"
+#include "core/result.h"
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace reformer::daemon {
+
+// Every setting of reformerd with its default. systemd/reformerd.toml documents each; every one is
+// also a command line option of the same name with dashes ("max_clients" -> --max-clients).
+struct Config {
+  std::filesystem::path socket = "/run/reformerd/socket";
+  std::filesystem::path state_dir = "/var/lib/reformerd";
+  std::vector<std::filesystem::path> models;
+  std::filesystem::path
+      device_prop;  // cuDNN device properties: the context where a client has none
+  std::int64_t cudnn_version = 91900;  // that goes with device_prop
+  std::string log_level = "info";
+  std::string admin_group = "reformerd";
+
+  // Serving.
+  std::int64_t max_clients = 16384;
+  std::int64_t max_client_bytes = 4 << 20;   // that one client may leave unread
+  std::int64_t max_total_bytes = 256 << 20;  // that all clients may leave unread
+  std::int64_t max_entries = 8;              // configurations in a published answer
+  std::int64_t max_engines = 4;              // distinct engines among them
+  core::BuildPolicy build_policy;
+
+  // Verification.
+  std::vector<std::string> timers;  // "recorded:FILE", "gpu" or "none"; empty: gpu if there is one
+  std::filesystem::path worker;     // empty: beside reformerd, else in ../libexec/reformer
+  std::vector<std::string> allowed_libraries;  // loaded for any uid
+  std::int64_t queue_bound = 10000;
+  std::int64_t max_problem_time_ms = 2000;
+  std::int64_t worker_timeout_ms = 30000;  // without a reply: hung
+  std::int64_t worker_idle_ms = 30000;     // without work: ended
+  std::int64_t max_memory_bytes = std::int64_t{4} << 30;
+  double max_gpu_share = 0.25;
+  bool only_when_idle = true;
+  std::string quiet_hours;    // "22:00-06:00" local time: no verification; empty: none
+  double random_share = 0.1;  // of the verified problems are drawn at random
+
+  // The accuracy log and what follows from it.
+  std::int64_t accuracy_days = 90;
+  std::int64_t accuracy_rows = 1000000;
+  bool auto_promote = false;
+  std::int64_t promote_min_problems = 200;
+  double promote_confidence = 0.95;
+  double drift_slowdown = 1.10;     // alarm: recent champion slowdown over its long-run one
+  std::int64_t drift_window = 100;  // recent problems
+};
+
+// What the command line adds to the settings.
+struct CommandLine {
+  Config config;
+  std::filesystem::path config_file;
+  bool check_only = false;
+  // Where to start again from at a reload.
+  std::vector<std::string> arguments;
+};
+
+// Overlays a TOML text on `config`. Hostile input gives an error with file and line; unknown
+// settings are errors, so that a typing mistake does not go unnoticed. Errors: kInvalidArgument.
+[[nodiscard]] core::Status apply_toml(std::string_view text, std::string_view file, Config& config);
+
+// Defaults, then the file (which must exist only if named), then the options.
+// The result is empty where `--help` or `--version` was answered on standard output.
+// Errors: kInvalidArgument.
+[[nodiscard]] core::Lookup<CommandLine> read_command_line(
+    const std::vector<std::string>& arguments);
+
+// Ranges and contradictions. Errors: kInvalidArgument, naming the setting.
+[[nodiscard]] core::Status check(const Config& config);
+
+// Names of settings that differ and need a restart.
+[[nodiscard]] std::vector<std::string> restart_needed(const Config& from, const Config& to);
+
+// Whether `minutes` after local midnight lies in "HH:MM-HH:MM" (which may pass midnight).
+[[nodiscard]] core::Result<bool> in_quiet_hours(std::string_view hours, int minutes);
+
+}  // namespace reformer::daemon
