@@ -39,8 +39,11 @@ std::string with_interval(const Json& variant, const char* name, double scale, i
     const auto found = intervals->find(name);
     if (found != intervals->end() && found->is_array() && found->size() == 2 &&
         (*found)[0].is_number() && (*found)[1].is_number()) {
-      text += fmt::format(" ({:.{}f}-{:.{}f})", (*found)[0].get<double>() * scale, digits,
-                          (*found)[1].get<double>() * scale, digits);
+      text += fmt::format(" ({:.{}f}-{:.{}f})",
+                          (*found)[0].get<double>() * scale,
+                          digits,
+                          (*found)[1].get<double>() * scale,
+                          digits);
     }
   }
   return text;
@@ -84,14 +87,17 @@ void print_tails(Session& session, const Json& variants) {
   for (const Json& variant : variants) {
     const auto inference = variant.find("inference_us");
     const bool timed = inference != variant.end() && inference->is_object();
+    const auto inference_us = [&](const char* name) {
+      return timed ? human_us(number_or_nan(*inference, name)) : std::string("-");
+    };
     table.add({text_of(variant, "name"),
                with_interval(variant, "p90_slowdown", 1, 2),
                with_interval(variant, "p99_slowdown", 1, 2),
                human_factor(number_or_nan(variant, "max_slowdown")),
                human_factor(number_or_nan(variant, "total_time_ratio")),
                abstained_share(variant),
-               human_us(timed ? number_or_nan(*inference, "p50") : number_or_nan(Json{}, "")),
-               human_us(timed ? number_or_nan(*inference, "p99") : number_or_nan(Json{}, ""))});
+               inference_us("p50"),
+               inference_us("p99")});
   }
   *session.out << '\n';
   table.print(*session.out, session.colour);
@@ -112,12 +118,14 @@ void print_paired(Session& session, const Json& variants) {
     const double adjusted = number_or_nan(*paired, "p_adjusted");
     const double difference = number_or_nan(*paired, "difference");
     const Json& interval = array_of(*paired, "interval");
-    const bool complete = interval.size() == 2 && interval[0].is_number() && interval[1].is_number();
+    const bool complete =
+        interval.size() == 2 && interval[0].is_number() && interval[1].is_number();
     table.add({text_of(variant, "name"),
                fmt::format("{:+.4f}", difference),
-               complete ? fmt::format("{:+.4f} to {:+.4f}", interval[0].get<double>(),
-                                      interval[1].get<double>())
-                        : std::string("-"),
+               complete
+                   ? fmt::format(
+                         "{:+.4f} to {:+.4f}", interval[0].get<double>(), interval[1].get<double>())
+                   : std::string("-"),
                fmt::format("{:.3g}", number_or_nan(*paired, "p_value")),
                {fmt::format("{:.3g}", adjusted),
                 adjusted < 0.05 ? (difference > 0 ? Tone::kBad : Tone::kGood) : Tone::kPlain}});

@@ -69,8 +69,9 @@ void print_rows(Session& session, AdminChannel& channel, const Json& request) {
                text_or(row, "predicted", "-"),
                {top1 ? "yes" : "no", top1 ? Tone::kGood : Tone::kPlain},
                human_factor(number_or_nan(row, "slowdown")),
-               flag_or(row, "abstained", false) ? Cell("abstains", Tone::kWarning)
-                                                : Cell(human_share(number_or_nan(row, "confidence"))),
+               flag_or(row, "abstained", false)
+                   ? Cell("abstains", Tone::kWarning)
+                   : Cell(human_share(number_or_nan(row, "confidence"))),
                {text_or(row, "key", ""), Tone::kFaint}});
   });
   table.print(*session.out, session.colour);

@@ -32,7 +32,8 @@ void write_file(Session& session,
     Progress progress(*session.err, session.progress, "export");
     ask_rows(channel, request, [&](const Json& row) {
       must((*writer)->write_line(row.dump()));
-      progress.update(++rows, 0, human_count(rows) + " records");
+      ++rows;
+      progress.update(rows, 0, human_count(rows) + " records");
     });
   }
   must((*writer)->finish());

@@ -28,7 +28,8 @@ std::uint32_t notes_of(const Json& entry, const char* name) {
   if (!notes.is_array()) {
     const std::uint64_t bits = count_of(entry, name);
     if (bits > std::numeric_limits<std::uint32_t>::max()) {
-      throw Failure(kExitFailed, fmt::format("the reply makes no sense: \"{}\" is too large", name));
+      throw Failure(kExitFailed,
+                    fmt::format("the reply makes no sense: \"{}\" is too large", name));
     }
     return static_cast<std::uint32_t>(bits);
   }

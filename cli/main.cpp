@@ -2,9 +2,10 @@
 #include "cli/program.h"
 #include "cli/socket_channel.h"
 
+#include <unistd.h>
+
 #include <csignal>
 #include <iostream>
-#include <unistd.h>
 
 int main(int argc, char** argv) {
   using namespace reformer::cli;
@@ -16,7 +17,8 @@ int main(int argc, char** argv) {
       .out_is_terminal = ::isatty(STDOUT_FILENO) == 1,
       .err_is_terminal = ::isatty(STDERR_FILENO) == 1,
       .open_channel = [](const std::string& socket, const std::string& offline_dir) {
-        return offline_dir.empty() ? open_socket_channel(socket) : open_offline_channel(offline_dir);
+        return offline_dir.empty() ? open_socket_channel(socket)
+                                   : open_offline_channel(offline_dir);
       }};
   return run_program(surroundings, std::vector<std::string>(argv + 1, argv + argc));
 }

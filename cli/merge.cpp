@@ -34,8 +34,8 @@ class Merger {
       });
     }
     reporting_ = false;  // the second reading meets the same bad lines
-    auto writer = must(interchange::MeasurementWriter::create(out, interchange::compression_for(out)),
-                       out);
+    auto writer =
+        must(interchange::MeasurementWriter::create(out, interchange::compression_for(out)), out);
     for (std::size_t i = 0; i < files.size(); ++i) {
       read(files[i], "write", [&](const core::Record& record, std::uint64_t line) {
         const auto found = best_.find(core::hash_key(record.key));
@@ -93,11 +93,14 @@ class Merger {
       session_.exit_code = kExitFailed;
     }
     if (session_.json) {
-      print_json(session_, {{"read", records_}, {"written", written_}, {"rejected", rejected_},
-                            {"file", out}});
+      print_json(
+          session_,
+          {{"read", records_}, {"written", written_}, {"rejected", rejected_}, {"file", out}});
     } else {
       *session_.out << fmt::format("{} records read, {} problems in {}, {} lines rejected\n",
-                                   human_count(records_), human_count(written_), out,
+                                   human_count(records_),
+                                   human_count(written_),
+                                   out,
                                    human_count(rejected_));
     }
   }
@@ -119,9 +122,12 @@ void add_merge(CLI::App& app, Session& session) {
   auto files = std::make_shared<std::vector<std::string>>();
   auto out = std::make_shared<std::string>();
   command->add_option("FILE", *files, "Files to read")->required()->check(CLI::ExistingFile);
-  command->add_option("--out", *out, "File to write; .zst compresses")->required()->type_name("FILE");
-  command->callback(
-      [&session, files, out] { conduct_alone(session, [&] { Merger(session).merge(*files, *out); }); });
+  command->add_option("--out", *out, "File to write; .zst compresses")
+      ->required()
+      ->type_name("FILE");
+  command->callback([&session, files, out] {
+    conduct_alone(session, [&] { Merger(session).merge(*files, *out); });
+  });
 }
 
 }  // namespace reformer::cli

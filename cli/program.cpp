@@ -4,7 +4,6 @@
 #include "cli/units.h"
 
 #include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <cstdlib>
 
@@ -35,9 +34,11 @@ void add_global_options(CLI::App& app, Session& session) {
   app.fallthrough();
   app.set_version_flag("--version", "reformerctl " REFORMER_VERSION);
   app.add_flag("--json", session.json, "JSON instead of tables, with the keys of docs/admin.md");
-  auto* socket = app.add_option("--socket", session.socket,
+  auto* socket = app.add_option("--socket",
+                                session.socket,
                                 "The daemon's socket [$REFORMER_SOCKET or /run/reformerd/socket]");
-  app.add_option("--offline", session.offline_dir,
+  app.add_option("--offline",
+                 session.offline_dir,
                  "Read the database of a stopped daemon (its state directory) instead")
       ->type_name("DIR")
       ->check(CLI::ExistingDirectory)
@@ -46,9 +47,9 @@ void add_global_options(CLI::App& app, Session& session) {
 }
 
 void add_commands(CLI::App& app, Session& session) {
-  for (auto* add : {add_status,  add_stats,  add_clients, add_check,    add_list,     add_show,
-                    add_explain, add_query,  add_verify,  add_forget,   add_diff,     add_import,
-                    add_export,  add_merge,  add_models,  add_promote,  add_ablation, add_accuracy,
+  for (auto* add : {add_status,  add_stats,  add_clients, add_check,   add_list,     add_show,
+                    add_explain, add_query,  add_verify,  add_forget,  add_diff,     add_import,
+                    add_export,  add_merge,  add_models,  add_promote, add_ablation, add_accuracy,
 #ifdef REFORMER_CLI_TRAIN
                     add_train,
 #endif
@@ -102,7 +103,8 @@ int run_program(const Surroundings& surroundings, std::vector<std::string> argum
 
   rewrite_help(arguments);
   session.command = take_command(arguments);
-  CLI::App app("Looks into reformerd, the per-host cache of measured cuDNN kernels.", "reformerctl");
+  CLI::App app("Looks into reformerd, the per-host cache of measured cuDNN kernels.",
+               "reformerctl");
   add_global_options(app, session);
   add_commands(app, session);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them

@@ -3,13 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 // reformerctl run: a command under the cuDNN shim.
@@ -57,7 +58,8 @@ std::filesystem::path find_shim() {
   throw Failure(kExitFailed,
                 fmt::format("{} is neither in {} nor beside reformerctl: was it built with cuDNN's "
                             "headers? REFORMER_SHIM names another place",
-                            kShim, (beside / REFORMER_LIBRARY_FROM_BIN).lexically_normal().string()));
+                            kShim,
+                            (beside / REFORMER_LIBRARY_FROM_BIN).lexically_normal().string()));
 }
 
 void set(const char* name, const std::string& value) {
@@ -95,11 +97,12 @@ int become(const std::vector<std::string>& command, std::ostream& err) {
 }  // namespace
 
 void add_run(CLI::App& app, Session& session) {
-  CLI::App* command = app.add_subcommand("run", "Run a command under the cuDNN shim: run -- COMMAND")
-                          ->group(group::kApplications)
-                          ->footer(kEnvironment)
-                          ->fallthrough(false)
-                          ->prefix_command();
+  CLI::App* command =
+      app.add_subcommand("run", "Run a command under the cuDNN shim: run -- COMMAND")
+          ->group(group::kApplications)
+          ->footer(kEnvironment)
+          ->fallthrough(false)
+          ->prefix_command();
   auto options = std::make_shared<RunOptions>();
   command->add_option("--mode", options->mode, "assist, observe, replay or off")
       ->check(CLI::IsMember({"assist", "observe", "replay", "off"}));

@@ -4,12 +4,13 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstring>
-#include <exception>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <exception>
 
 namespace reformer::cli {
 namespace {
@@ -51,8 +52,7 @@ int probe(const std::string& path) {
   if (fd < 0) {
     return errno;
   }
-  const int connected =
-      ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int connected = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
   const int error = connected == 0 ? 0 : errno;
   ::close(fd);
   return error;
@@ -111,7 +111,8 @@ core::Result<std::unique_ptr<AdminChannel>> open_socket_channel(const std::strin
         core::ErrorCode::kUnavailable,
         fmt::format("no daemon at {} ({}): start it with `systemctl start reformerd`, or set "
                     "REFORMER_SOCKET / --offline DIR",
-                    socket, std::strerror(error)));
+                    socket,
+                    std::strerror(error)));
   }
   reformer_options options{};
   options.socket_path = socket.c_str();
