@@ -6,12 +6,11 @@
 #include "model/predictor.h"
 #include "storage/database.h"
 
-#include <nlohmann/json_fwd.hpp>
-
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -76,7 +75,9 @@ class AdminService {
     std::size_t max_engines = core::kMaxDecisionEntries;
   };
   // `live` null: offline; requests that need a daemon are kUnavailable. Both must outlive this.
-  AdminService(storage::Database& database, LiveDaemon* live, ModelSet offline_models,
+  AdminService(storage::Database& database,
+               LiveDaemon* live,
+               ModelSet offline_models,
                Options options);
   ~AdminService();
   AdminService(const AdminService&) = delete;

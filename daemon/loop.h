@@ -1,0 +1,43 @@
+#pragma once
+
+#include "core/result.h"
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+struct uv_loop_s;
+struct uv_async_s;
+
+namespace reformer::daemon {
+
+// The daemon's one event loop. Threads: run() and everything else on the thread that constructed
+// it; post() from any thread (it wakes the loop).
+class Loop {
+ public:
+  using Job = std::function<void()>;
+  Loop();
+  ~Loop();  // closes what is left open; every handle's close callback has run when it returns
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  [[nodiscard]] uv_loop_s* get() { return loop_.get(); }
+  void post(Job job);
+  void run();
+  void stop();
+
+  // Calls `job` every `interval_ms` until the loop ends.
+  void every(unsigned interval_ms, Job job);
+  // Calls `job` at each such signal.
+  void on_signal(int number, Job job);
+
+ private:
+  void run_posted();
+  std::unique_ptr<uv_loop_s> loop_;
+  uv_async_s* wake_ = nullptr;  // owned by the loop: closed and freed in the destructor
+  std::mutex mutex_;
+  std::vector<Job> posted_;  // guarded by mutex_
+};
+
+}  // namespace reformer::daemon

@@ -1,0 +1,150 @@
+#include "daemon/published_table.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <utility>
+
+namespace reformer::daemon {
+namespace {
+
+namespace table = core::shared_table;
+
+constexpr std::uint64_t kEntryBytes = 512;  // of heap, to start with
+constexpr std::uint32_t kLeastSlots = 4096;
+
+core::Error system_error(const std::string& what) {
+  const auto code = errno == ENOSPC || errno == ENOMEM ? core::ErrorCode::kExhausted
+                                                       : core::ErrorCode::kUnavailable;
+  return core::make_error(code, what + ": " + std::strerror(errno));
+}
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  [[nodiscard]] int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+}  // namespace
+
+core::Result<std::shared_ptr<TableMapping>> TableMapping::create(const std::filesystem::path& path,
+                                                                 std::uint32_t slot_count,
+                                                                 std::uint64_t heap_bytes) {
+  const std::string temporary = path.string() + ".new";
+  ::unlink(temporary.c_str());
+  const FileDescriptor file(
+      ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (file.get() < 0) {
+    return system_error(temporary);
+  }
+  const std::size_t bytes = table::table_bytes(slot_count, heap_bytes);
+  // Not allocated ahead: pages appear as they are written, so an empty table is small.
+  if (::fchmod(file.get(), 0644) != 0 || ::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) {
+    return system_error(temporary);
+  }
+  void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  if (address == MAP_FAILED) {
+    return system_error(temporary);
+  }
+  return std::shared_ptr<TableMapping>(new TableMapping({static_cast<std::byte*>(address), bytes}));
+}
+
+TableMapping::~TableMapping() {
+  ::munmap(memory_.data(), memory_.size());
+}
+
+PublishedTable::PublishedTable(std::filesystem::path path, OnNew on_new)
+    : path_(std::move(path)), on_new_(std::move(on_new)) {
+  generation_ =
+      static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
+}
+
+core::Result<std::unique_ptr<PublishedTable>> PublishedTable::create(std::filesystem::path path,
+                                                                     std::uint64_t expected_entries,
+                                                                     OnNew on_new) {
+  std::unique_ptr<PublishedTable> made(new PublishedTable(std::move(path), std::move(on_new)));
+  const std::uint64_t entries = std::min<std::uint64_t>(expected_entries, 1u << 26);
+  const auto slots = std::max(kLeastSlots, std::bit_ceil(static_cast<std::uint32_t>(entries * 2)));
+  const auto status = made->renew(slots, slots / 2 * kEntryBytes);
+  if (!status) {
+    return status.error();
+  }
+  return made;
+}
+
+core::Status PublishedTable::put(const core::KeyHash& key, const core::Decision& decision) {
+  auto status = writer_->put(key, decision);
+  if (status || status.error().code != core::ErrorCode::kExhausted) {
+    return status;
+  }
+  const bool slots_full = writer_->entries() >= slot_count_ / 2;
+  status = renew(slots_full ? slot_count_ * 2 : slot_count_, heap_bytes_ * 2);
+  return status ? writer_->put(key, decision) : status;
+}
+
+void PublishedTable::remove(const core::KeyHash& key) {
+  writer_->remove(key);
+}
+
+bool PublishedTable::contains(const core::KeyHash& key) const {
+  return snapshot_->view.find(key).has_value();
+}
+
+// Readers keep the old file until they look again; the old memory stays while anyone holds it.
+core::Status PublishedTable::renew(std::uint32_t slot_count, std::uint64_t heap_bytes) {
+  auto mapping = TableMapping::create(path_, slot_count, heap_bytes);
+  if (!mapping) {
+    return mapping.error();
+  }
+  table::Writer next((*mapping)->memory(), slot_count, heap_bytes, ++generation_);
+  if (snapshot_) {
+    const auto old = snapshot_->mapping->memory();
+    for (std::uint32_t i = 0; i < slot_count_; ++i) {
+      table::Slot slot;
+      std::memcpy(&slot, old.data() + table::kHeaderBytes + i * sizeof slot, sizeof slot);
+      const core::KeyHash key = std::bit_cast<core::KeyHash>(slot.key);
+      if (const auto decision = slot.length != 0 ? snapshot_->view.find(key) : std::nullopt) {
+        const auto status = next.put(key, *decision);
+        if (!status) {
+          return status;
+        }
+      }
+    }
+  }
+  auto view = table::View::open((*mapping)->memory());
+  if (!view) {
+    return view.error();
+  }
+  if (std::rename((path_.string() + ".new").c_str(), path_.c_str()) != 0) {
+    return system_error(path_);
+  }
+  if (writer_) {
+    writer_->supersede();
+  }
+  writer_.emplace(next);
+  slot_count_ = slot_count;
+  heap_bytes_ = heap_bytes;
+  snapshot_ = std::make_shared<const TableSnapshot>(TableSnapshot{*mapping, *view});
+  on_new_(snapshot_);
+  return core::ok_status();
+}
+
+}  // namespace reformer::daemon
