@@ -1,0 +1,87 @@
+#pragma once
+
+#include "core/key.h"
+#include "storage/database.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+namespace reformer::daemon {
+
+// What is waiting to be measured, and in which order: use count x predicted gain, growing with age
+// so that nothing waits for ever, except that a share of the picks is uniformly random. Every pick
+// says how likely it was: estimates of accuracy are corrected by that.
+//
+// Plain data structure. Threads: one (the loop). Persistence is the owner's, through `Changes`.
+class VerificationQueue {
+ public:
+  struct Options {
+    std::size_t bound = 10000;
+    double random_share = 0.1;
+    std::uint32_t max_attempts = 2;  // then quarantined
+  };
+  // Called after each change that must survive a restart.
+  struct Changes {
+    std::function<void(const storage::QueuedJob&)> put;
+    std::function<void(const core::KeyHash&)> remove;
+  };
+  VerificationQueue(Options options, Changes changes, std::uint64_t seed);
+
+  // A job kept from an earlier run; not reported to `changes`.
+  void restore(const storage::QueuedJob& job);
+  enum class Added { kQueued, kAlready, kQuarantined, kRefused };
+  // When full, the least useful of all is dropped and counted: that may be the new one (kRefused).
+  Added add(const storage::QueuedJob& job, std::int64_t now_s);
+  void add_uses(const core::KeyHash& hash, std::uint64_t uses);
+  // Asked for by an administrator: goes first, whatever became of it before.
+  void add_first(const storage::QueuedJob& job);
+
+  struct Pick {
+    storage::QueuedJob job;
+    float probability = 1;
+  };
+  // The next job; it stays in the queue, marked as running, until finish() or fail(). `eligible`
+  // says whether there is a worker for it now.
+  std::optional<Pick> pick(std::int64_t now_s,
+                           const std::function<bool(const storage::QueuedJob&)>& eligible);
+  void finish(const core::KeyHash& hash);
+  // The problem failed for good, or did something to its worker: once more, then quarantine.
+  void fail(const core::KeyHash& hash, const std::string& why);
+  // Not the problem's fault (worker busy, shutting down): waits again, no attempt counted.
+  void put_back(const core::KeyHash& hash);
+
+  [[nodiscard]] std::size_t waiting() const;  // quarantined ones not counted
+  [[nodiscard]] std::size_t quarantined() const { return quarantined_; }
+  [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
+  [[nodiscard]] std::size_t position(const core::KeyHash& hash, std::int64_t now_s) const;
+  void set_options(Options options) { options_ = options; }
+
+  // Value of measuring a job now; units of GPU microseconds saved.
+  [[nodiscard]] static double value(const storage::QueuedJob& job,
+                                    std::uint64_t uses,
+                                    std::int64_t now_s);
+
+ private:
+  struct Entry {
+    storage::QueuedJob job;
+    std::uint64_t uses = 1;
+    bool running = false;
+    bool first = false;
+  };
+  [[nodiscard]] double value_of(const Entry& entry, std::int64_t now_s) const;
+  bool make_room(const Entry& entry, std::int64_t now_s);
+  double next_random();  // in [0, 1)
+
+  Options options_;
+  Changes changes_;
+  std::uint64_t random_state_;
+  std::unordered_map<core::KeyHash, Entry, core::KeyHasher> entries_;
+  std::size_t quarantined_ = 0;
+  std::uint64_t dropped_ = 0;
+};
+
+}  // namespace reformer::daemon
