@@ -3,14 +3,15 @@
 #include "core/byte_io.h"
 #include "core/codec.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
 #include <cstring>
 #include <string>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 // How a slot is read without a lock. The writer makes the sequence odd, changes the other words,
 // makes it even; each store is a release. The reader loads the sequence, the words, the sequence

@@ -1,0 +1,155 @@
+#pragma once
+
+#include "core/problem.h"
+#include "libclient/client.h"
+
+#include <cudnn.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+// What the application said to cuDNN's descriptors, recorded because a finalised graph cannot be
+// read back.
+namespace reformer::shim {
+
+inline constexpr std::size_t kMaxTensorDims = 8;
+
+// `strange` anywhere: an attribute that changes the problem in a way that a core::Problem cannot
+// say. The graph then passes through untouched.
+struct TensorRecord {
+  std::int64_t type = -1;
+  std::int64_t alignment = 1;
+  std::size_t dim_count = 0;
+  std::size_t stride_count = 0;
+  std::array<std::int64_t, kMaxTensorDims> dims{};
+  std::array<std::int64_t, kMaxTensorDims> strides{};
+  bool strange = false;
+};
+struct ConvolutionRecord {
+  std::int64_t compute_type = -1;
+  std::int64_t mode = -1;
+  std::int64_t rank = 0;
+  std::array<std::int64_t, 3> dilation{1, 1, 1};
+  std::array<std::int64_t, 3> stride{1, 1, 1};
+  std::array<std::int64_t, 3> pad_before{};
+  std::array<std::int64_t, 3> pad_after{};
+  bool strange = false;
+};
+struct OperationRecord {
+  core::Operation operation = core::Operation::kForward;
+  std::optional<ConvolutionRecord> convolution;
+  std::optional<TensorRecord> x, w, y;
+  bool strange = false;
+};
+struct GraphRecord {
+  std::optional<core::Problem> problem;  // of a graph with one convolution that is understood
+};
+struct DevicePropertiesRecord {
+  std::string json;
+};
+// Built for one answered heuristics query.
+struct Served {
+  const client::Answer* answer = nullptr;
+  std::size_t context = 0;
+  cudnnBackendDescriptor_t graph = nullptr;
+  cudnnBackendDescriptor_t device_properties = nullptr;
+  std::vector<std::pair<std::int32_t, cudnnBackendDescriptor_t>> engines;  // by global index
+  std::size_t entries = 0;                                                 // that are offered
+};
+struct HeuristicsRecord {
+  std::int64_t mode = -1;
+  cudnnBackendDescriptor_t graph = nullptr;
+  cudnnBackendDescriptor_t device_properties = nullptr;
+  bool strange = false;
+  std::shared_ptr<Served> served;  // set while the real Finalize is being skipped
+};
+struct ConfigurationRecord {
+  client::UseCounter* counter = nullptr;
+};
+struct PlanRecord {
+  client::UseCounter* counter = nullptr;
+};
+
+using Record = std::variant<std::monostate,
+                            TensorRecord,
+                            ConvolutionRecord,
+                            OperationRecord,
+                            GraphRecord,
+                            DevicePropertiesRecord,
+                            HeuristicsRecord,
+                            ConfigurationRecord,
+                            PlanRecord>;
+
+// Records by descriptor address. Threads: any; `visit` runs under the lock of one shard, and must
+// not call cuDNN or this class. Addresses are reused by cuDNN, so put() replaces.
+class Descriptors {
+ public:
+  void put(cudnnBackendDescriptor_t descriptor, Record record);
+  // The record that stood there, if any.
+  Record take(cudnnBackendDescriptor_t descriptor);
+
+  // Runs visit(record) if there is a record of that kind; false if not.
+  template <typename Kind, typename Visit>
+  bool with(cudnnBackendDescriptor_t descriptor, Visit visit) {
+    Shard& shard = shard_of(descriptor);
+    const std::lock_guard lock(shard.mutex);
+    const auto found = shard.records.find(descriptor);
+    Kind* record = found == shard.records.end() ? nullptr : std::get_if<Kind>(&found->second);
+    if (record == nullptr) {
+      return false;
+    }
+    visit(*record);
+    return true;
+  }
+  template <typename Kind>
+  std::optional<Kind> copy(cudnnBackendDescriptor_t descriptor) {
+    std::optional<Kind> copied;
+    with<Kind>(descriptor, [&copied](const Kind& record) { copied = record; });
+    return copied;
+  }
+  // Runs visit(record) for a record of any kind.
+  template <typename Visit>
+  void with_any(cudnnBackendDescriptor_t descriptor, Visit visit) {
+    Shard& shard = shard_of(descriptor);
+    const std::lock_guard lock(shard.mutex);
+    const auto found = shard.records.find(descriptor);
+    if (found != shard.records.end()) {
+      visit(found->second);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kShards = 64;
+  struct alignas(64) Shard {
+    std::mutex mutex;
+    std::unordered_map<void*, Record> records;
+  };
+  Shard& shard_of(void* descriptor) {
+    return shards_[(reinterpret_cast<std::uintptr_t>(descriptor) >> 6) % kShards];
+  }
+  std::array<Shard, kShards> shards_;
+};
+
+// The record to begin a new descriptor with; monostate for kinds that do not matter.
+[[nodiscard]] Record record_for(cudnnBackendDescriptorType_t type);
+
+// Notes an attribute that cuDNN has accepted.
+void note_attribute(Descriptors& descriptors,
+                    cudnnBackendDescriptor_t descriptor,
+                    cudnnBackendAttributeName_t name,
+                    cudnnBackendAttributeType_t type,
+                    std::int64_t count,
+                    const void* values);
+
+// The canonical problem of an operation; empty if it is not understood.
+[[nodiscard]] std::optional<core::Problem> problem_of(const OperationRecord& operation);
+
+}  // namespace reformer::shim

@@ -1,0 +1,101 @@
+#include "libclient/shim/engine.h"
+
+#include <array>
+
+namespace reformer::shim {
+namespace {
+
+// Owns a descriptor of the real library.
+class Owned {
+ public:
+  Owned(const RealCudnn& real, cudnnBackendDescriptorType_t type) : real_(real) {
+    if (real.create(type, &descriptor_) != CUDNN_STATUS_SUCCESS) {
+      descriptor_ = nullptr;
+    }
+  }
+  ~Owned() {
+    if (descriptor_ != nullptr) {
+      real_.destroy(descriptor_);
+    }
+  }
+  Owned(const Owned&) = delete;
+  Owned& operator=(const Owned&) = delete;
+  [[nodiscard]] cudnnBackendDescriptor_t get() const { return descriptor_; }
+  cudnnBackendDescriptor_t release() { return std::exchange(descriptor_, nullptr); }
+
+  bool set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, const void* value) {
+    return descriptor_ != nullptr &&
+           real_.set(descriptor_, name, type, 1, value) == CUDNN_STATUS_SUCCESS;
+  }
+  bool finalize() { return real_.finalize(descriptor_) == CUDNN_STATUS_SUCCESS; }
+
+ private:
+  const RealCudnn& real_;
+  cudnnBackendDescriptor_t descriptor_ = nullptr;
+};
+
+cudnnBackendDescriptor_t engine_of(const RealCudnn& real, Served& served, std::int32_t index) {
+  for (const auto& [known, engine] : served.engines) {
+    if (known == index) {
+      return engine;
+    }
+  }
+  Owned engine(real, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+  const std::int64_t wide = index;
+  if (!engine.set(
+          CUDNN_ATTR_ENGINE_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, &served.graph) ||
+      !engine.set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, &wide) ||
+      (served.device_properties != nullptr && !engine.set(CUDNN_ATTR_ENGINE_DEVICEPROP,
+                                                          CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                                          &served.device_properties)) ||
+      !engine.finalize()) {
+    return nullptr;
+  }
+  served.engines.emplace_back(index, engine.get());
+  return engine.release();
+}
+
+}  // namespace
+
+bool build_entry(const RealCudnn& real,
+                 Served& served,
+                 std::size_t entry,
+                 cudnnBackendDescriptor_t configuration) {
+  const core::EngineConfig& config = served.answer->decision.entries[entry].config;
+  cudnnBackendDescriptor_t engine = engine_of(real, served, config.engine());
+  if (engine == nullptr ||
+      real.set(
+          configuration, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &engine) !=
+          CUDNN_STATUS_SUCCESS) {
+    return false;
+  }
+  std::array<std::optional<Owned>, core::kMaxKnobs> owned;
+  std::array<cudnnBackendDescriptor_t, core::kMaxKnobs> choices{};
+  std::size_t count = 0;
+  for (const core::Knob& knob : config.knobs()) {
+    Owned& choice = owned[count].emplace(real, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR);
+    const auto type = static_cast<cudnnBackendKnobType_t>(knob.type);
+    const std::int64_t value = knob.value;
+    if (!choice.set(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, &type) ||
+        !choice.set(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, &value) ||
+        !choice.finalize()) {
+      return false;
+    }
+    choices[count++] = choice.get();
+  }
+  if (count > 0 && real.set(configuration,
+                            CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
+                            CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                            static_cast<std::int64_t>(count),
+                            choices.data()) != CUDNN_STATUS_SUCCESS) {
+    return false;
+  }
+  return real.finalize(configuration) == CUDNN_STATUS_SUCCESS;
+}
+
+bool try_entry(const RealCudnn& real, Served& served, std::size_t entry) {
+  Owned trial(real, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+  return trial.get() != nullptr && build_entry(real, served, entry, trial.get());
+}
+
+}  // namespace reformer::shim

@@ -1,0 +1,20 @@
+#pragma once
+
+#include "libclient/shim/descriptors.h"
+#include "libclient/shim/libcudnn.h"
+
+// Building cuDNN's descriptors for an answer.
+namespace reformer::shim {
+
+// Makes the engine of an entry (kept in `served`) and a trial configuration, which is thrown away.
+// False if cuDNN refuses either.
+[[nodiscard]] bool try_entry(const RealCudnn& real, Served& served, std::size_t entry);
+
+// Turns the application's unfinalised ENGINECFG into an entry. False if cuDNN refuses; the
+// descriptor is then still unfinalised.
+[[nodiscard]] bool build_entry(const RealCudnn& real,
+                               Served& served,
+                               std::size_t entry,
+                               cudnnBackendDescriptor_t configuration);
+
+}  // namespace reformer::shim

@@ -1,0 +1,301 @@
+// The exported symbols: what stands between an application and cuDNN. Nothing happens when this
+// library is loaded; everything starts with the first call of cuDNN.
+#include "libclient/shim/libcudnn.h"
+#include "libclient/shim/session.h"
+
+#include <dlfcn.h>
+#include <link.h>
+
+#include <cstring>
+#include <string_view>
+
+#define EXPORT __attribute__((visibility("default")))
+
+namespace reformer::shim {
+namespace {
+
+// Set while this thread is inside the shim: a call that comes back is passed on.
+thread_local bool inside = false;
+class Inside {
+ public:
+  Inside() { inside = true; }
+  ~Inside() { inside = false; }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+};
+
+// Runs `work` as the shim's own; false, without running it, when it must step aside. Whatever goes
+// wrong in it ends in false.
+template <typename Work>
+bool assisted(Work work) noexcept {
+  if (inside) {
+    return false;
+  }
+  const Inside guard;
+  try {
+    Session* session = Session::get();
+    return session != nullptr && work(*session);
+  } catch (...) {
+    return false;
+  }
+}
+
+std::shared_ptr<Served> served_by(Session& session, cudnnBackendDescriptor_t heuristics) {
+  std::shared_ptr<Served> served;
+  session.descriptors().with<HeuristicsRecord>(
+      heuristics, [&served](const HeuristicsRecord& record) { served = record.served; });
+  return served;
+}
+
+// Gives a skipped query back to cuDNN: the real Finalize, late.
+void step_aside(Session& session, const RealCudnn& real, cudnnBackendDescriptor_t heuristics) {
+  std::shared_ptr<Served> served;
+  session.descriptors().with<HeuristicsRecord>(
+      heuristics, [&served](HeuristicsRecord& record) { served.swap(record.served); });
+  if (served != nullptr) {
+    Session::release(real, *served);
+    real.finalize(heuristics);
+  }
+}
+
+// Answers GetAttribute of a skipped query. False: it is cuDNN's to answer.
+bool get_results(Session& session,
+                 const RealCudnn& real,
+                 cudnnBackendDescriptor_t descriptor,
+                 cudnnBackendAttributeName_t name,
+                 cudnnBackendAttributeType_t type,
+                 std::int64_t requested,
+                 std::int64_t* count,
+                 void* values) {
+  const std::shared_ptr<Served> served = served_by(session, descriptor);
+  if (served == nullptr) {
+    return false;
+  }
+  if (name != CUDNN_ATTR_ENGINEHEUR_RESULTS || type != CUDNN_TYPE_BACKEND_DESCRIPTOR ||
+      requested < 0) {
+    step_aside(session, real, descriptor);
+    return false;
+  }
+  std::int64_t answered = static_cast<std::int64_t>(served->entries);
+  if (requested > 0 && values != nullptr) {
+    answered = session.fetch(
+        real, *served, requested, static_cast<const cudnnBackendDescriptor_t*>(values));
+    if (answered == 0) {
+      step_aside(session, real, descriptor);
+      return false;
+    }
+  }
+  if (count != nullptr) {
+    *count = answered;
+  }
+  return true;
+}
+
+}  // namespace
+}  // namespace reformer::shim
+
+using reformer::shim::assisted;
+using reformer::shim::real_cudnn;
+using reformer::shim::RealCudnn;
+using reformer::shim::Session;
+
+extern "C" {
+
+EXPORT cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type,
+                                                  cudnnBackendDescriptor_t* descriptor) {
+  const RealCudnn* real = real_cudnn();
+  if (real == nullptr) {
+    return CUDNN_STATUS_NOT_INITIALIZED;
+  }
+  const cudnnStatus_t status = real->create(type, descriptor);
+  if (status == CUDNN_STATUS_SUCCESS) {
+    (void)assisted([&](Session& session) {
+      reformer::shim::Record record = reformer::shim::record_for(type);
+      if (!std::holds_alternative<std::monostate>(record)) {
+        session.descriptors().put(*descriptor, std::move(record));
+      }
+      return true;
+    });
+  }
+  return status;
+}
+
+EXPORT cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t descriptor) {
+  const RealCudnn* real = real_cudnn();
+  if (real == nullptr) {
+    return CUDNN_STATUS_NOT_INITIALIZED;
+  }
+  // Before the real call: the address is free for others right after it.
+  (void)assisted([&](Session& session) {
+    const reformer::shim::Record record = session.descriptors().take(descriptor);
+    const auto* heuristics = std::get_if<reformer::shim::HeuristicsRecord>(&record);
+    if (heuristics != nullptr && heuristics->served != nullptr) {
+      Session::release(*real, *heuristics->served);
+    }
+    return true;
+  });
+  return real->destroy(descriptor);
+}
+
+EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor,
+                                              cudnnBackendAttributeName_t name,
+                                              cudnnBackendAttributeType_t type,
+                                              int64_t count,
+                                              const void* values) {
+  const RealCudnn* real = real_cudnn();
+  if (real == nullptr) {
+    return CUDNN_STATUS_NOT_INITIALIZED;
+  }
+  const cudnnStatus_t status = real->set(descriptor, name, type, count, values);
+  if (status == CUDNN_STATUS_SUCCESS) {
+    (void)assisted([&](Session& session) {
+      reformer::shim::note_attribute(session.descriptors(), descriptor, name, type, count, values);
+      return true;
+    });
+  }
+  return status;
+}
+
+EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
+  const RealCudnn* real = real_cudnn();
+  if (real == nullptr) {
+    return CUDNN_STATUS_NOT_INITIALIZED;
+  }
+  const bool answered =
+      assisted([&](Session& session) { return session.answer(*real, descriptor); });
+  return answered ? CUDNN_STATUS_SUCCESS : real->finalize(descriptor);
+}
+
+EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor,
+                                              cudnnBackendAttributeName_t name,
+                                              cudnnBackendAttributeType_t type,
+                                              int64_t requested,
+                                              int64_t* count,
+                                              void* values) {
+  const RealCudnn* real = real_cudnn();
+  if (real == nullptr) {
+    return CUDNN_STATUS_NOT_INITIALIZED;
+  }
+  const bool answered = assisted([&](Session& session) {
+    return reformer::shim::get_results(
+        session, *real, descriptor, name, type, requested, count, values);
+  });
+  return answered ? CUDNN_STATUS_SUCCESS
+                  : real->get(descriptor, name, type, requested, count, values);
+}
+
+EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle,
+                                         cudnnBackendDescriptor_t plan,
+                                         cudnnBackendDescriptor_t pack) {
+  const RealCudnn* real = real_cudnn();
+  if (real == nullptr) {
+    return CUDNN_STATUS_NOT_INITIALIZED;
+  }
+  const cudnnStatus_t status = real->execute(handle, plan, pack);
+  if (status == CUDNN_STATUS_SUCCESS) {
+    (void)assisted([&](Session& session) {
+      session.count_execution(plan);
+      return true;
+    });
+  }
+  return status;
+}
+
+}  // extern "C"
+
+namespace {
+
+std::string_view file_name_of(const char* path) {
+  const char* slash = path == nullptr ? nullptr : std::strrchr(path, '/');
+  return slash != nullptr ? slash + 1 : path != nullptr ? path : "";
+}
+
+struct Interposed {
+  std::string_view name;
+  void* function;
+};
+const Interposed kInterposed[] = {
+    {"cudnnBackendCreateDescriptor", reinterpret_cast<void*>(&cudnnBackendCreateDescriptor)},
+    {"cudnnBackendDestroyDescriptor", reinterpret_cast<void*>(&cudnnBackendDestroyDescriptor)},
+    {"cudnnBackendSetAttribute", reinterpret_cast<void*>(&cudnnBackendSetAttribute)},
+    {"cudnnBackendGetAttribute", reinterpret_cast<void*>(&cudnnBackendGetAttribute)},
+    {"cudnnBackendFinalize", reinterpret_cast<void*>(&cudnnBackendFinalize)},
+    {"cudnnBackendExecute", reinterpret_cast<void*>(&cudnnBackendExecute)},
+};
+
+}  // namespace
+
+extern "C" {
+
+// What a dlsym of `name` by `caller` is to be answered with, or null: libc's answer.
+__attribute__((visibility("hidden"), used)) void* reformer_shim_choose(void* handle,
+                                                                       const char* name,
+                                                                       void* caller) {
+  if (name == nullptr || std::strncmp(name, "cudnnBackend", 12) != 0 || handle == RTLD_DEFAULT ||
+      handle == RTLD_NEXT) {
+    return nullptr;
+  }
+  for (const Interposed& interposed : kInterposed) {
+    if (interposed.name != name) {
+      continue;
+    }
+    // cuDNN's dispatcher looks its own parts up under the same names.
+    Dl_info where{};
+    if (::dladdr(caller, &where) != 0 && file_name_of(where.dli_fname).starts_with("libcudnn")) {
+      return nullptr;
+    }
+    link_map* map = nullptr;
+    if (::dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0 || map == nullptr ||
+        !file_name_of(map->l_name).starts_with("libcudnn.so")) {
+      return nullptr;
+    }
+    const RealCudnn* real = real_cudnn();
+    return real != nullptr && real->path == map->l_name ? interposed.function : nullptr;
+  }
+  return nullptr;
+}
+__attribute__((visibility("hidden"), used)) void* reformer_shim_real_dlsym() {
+  return reinterpret_cast<void*>(reformer::shim::real_dlsym());
+}
+__attribute__((visibility("hidden"), used)) void* reformer_shim_real_dlvsym() {
+  return reinterpret_cast<void*>(reformer::shim::real_dlvsym());
+}
+
+}  // extern "C"
+
+// libc's dlsym reads its return address to know who asks (RTLD_NEXT), so it must be jumped to, not
+// called: hence assembly, whatever the compiler's options.
+#if !defined(__x86_64__)
+#error "write the two jumps for this processor"
+#endif
+// clang-format off
+#define JUMP_TO_REAL(symbol, real)                    \
+  ".globl " symbol "\n"                               \
+  ".type " symbol ", @function\n"                     \
+  symbol ":\n"                                        \
+  "  .cfi_startproc\n"                                \
+  "  endbr64\n"                                       \
+  "  push %rdi\n  .cfi_adjust_cfa_offset 8\n"         \
+  "  push %rsi\n  .cfi_adjust_cfa_offset 8\n"         \
+  "  push %rdx\n  .cfi_adjust_cfa_offset 8\n"         \
+  "  mov 24(%rsp), %rdx\n"                            \
+  "  call reformer_shim_choose\n"                     \
+  "  test %rax, %rax\n"                               \
+  "  jnz 1f\n"                                        \
+  "  call " real "\n"                                 \
+  "  test %rax, %rax\n"                               \
+  "  jz 1f\n"                                         \
+  "  pop %rdx\n  .cfi_adjust_cfa_offset -8\n"         \
+  "  pop %rsi\n  .cfi_adjust_cfa_offset -8\n"         \
+  "  pop %rdi\n  .cfi_adjust_cfa_offset -8\n"         \
+  "  jmp *%rax\n"                                     \
+  "  .cfi_adjust_cfa_offset 24\n"                     \
+  "1:\n"                                              \
+  "  add $24, %rsp\n  .cfi_adjust_cfa_offset -24\n"   \
+  "  ret\n"                                           \
+  "  .cfi_endproc\n"                                  \
+  ".size " symbol ", . - " symbol "\n"
+asm(".text\n"
+    JUMP_TO_REAL("dlsym", "reformer_shim_real_dlsym")
+    JUMP_TO_REAL("dlvsym", "reformer_shim_real_dlvsym"));
+// clang-format on

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cudnn.h>
+
+#include <atomic>
+#include <string>
+#include <string_view>
+
+// The cuDNN library that this process has loaded. One a process: calls that reach the shim by way
+// of another copy are not served.
+namespace reformer::shim {
+
+struct RealCudnn {
+  decltype(&::cudnnBackendCreateDescriptor) create = nullptr;
+  decltype(&::cudnnBackendDestroyDescriptor) destroy = nullptr;
+  decltype(&::cudnnBackendSetAttribute) set = nullptr;
+  decltype(&::cudnnBackendGetAttribute) get = nullptr;
+  decltype(&::cudnnBackendFinalize) finalize = nullptr;
+  decltype(&::cudnnBackendExecute) execute = nullptr;
+  decltype(&::cudnnGetVersion) get_version = nullptr;
+  std::string path;  // of the library
+};
+
+// The real functions, from the handle of the library that is loaded already (never loads one); null
+// while there is none. Threads: any. Found once, then constant until the process ends.
+[[nodiscard]] const RealCudnn* real_cudnn() noexcept;
+
+// libc's own dlsym and dlvsym, past every interposer. Null if they cannot be found.
+using DlsymFunction = void* (*)(void*, const char*);
+using DlvsymFunction = void* (*)(void*, const char*, const char*);
+[[nodiscard]] DlsymFunction real_dlsym() noexcept;
+[[nodiscard]] DlvsymFunction real_dlvsym() noexcept;
+
+// Path of the loaded object whose file name begins with `prefix`; empty if there is none.
+[[nodiscard]] std::string loaded_library(std::string_view prefix);
+// A symbol of a library that is loaded already, without loading anything; null if there is none.
+[[nodiscard]] void* loaded_symbol(const std::string& path, const char* name);
+
+}  // namespace reformer::shim

@@ -1,0 +1,163 @@
+#include "libclient/shim/session.h"
+
+#include "libclient/shim/device.h"
+#include "libclient/shim/engine.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <utility>
+
+namespace reformer::shim {
+namespace {
+
+constexpr std::chrono::milliseconds kReportInterval{5000};
+// Executions between two looks at the clock.
+constexpr std::uint32_t kExecutionsPerLook = 256;
+
+}  // namespace
+
+Mode mode_from_environment() {
+  const char* value = std::getenv("REFORMER_MODE");
+  const std::string_view text = value == nullptr ? "" : value;
+  if (text.empty() || text == "assist") {
+    return Mode::kAssist;
+  }
+  if (text == "observe") {
+    return Mode::kObserve;
+  }
+  return text == "replay" ? Mode::kReplay : Mode::kOff;
+}
+
+Session* Session::make() {
+  const Mode mode = mode_from_environment();
+  if (mode == Mode::kOff) {
+    return nullptr;
+  }
+  client::Options options;
+  options.name = "libreformer_cudnn 0.1.0";
+  options.verify_misses = mode != Mode::kReplay;
+  auto client = client::Client::create(std::move(options));
+  return client ? new Session(mode, std::move(*client)) : nullptr;
+}
+
+Session* Session::get() noexcept {
+  // A function-local static would be destroyed at exit.
+  static std::once_flag once;
+  static Session* session = nullptr;
+  try {
+    std::call_once(once, [] { session = make(); });
+  } catch (...) {
+    return nullptr;
+  }
+  return session;
+}
+
+std::optional<std::size_t> Session::context_of(const RealCudnn& real,
+                                               cudnnBackendDescriptor_t device_properties) {
+  client::ContextInfo info;
+  if (device_properties != nullptr) {
+    const auto record = descriptors_.copy<DevicePropertiesRecord>(device_properties);
+    const auto device = core::device_from_properties_json(record ? record->json : "");
+    if (!device) {
+      return std::nullopt;
+    }
+    info.context.device = *device;
+  } else if (!current_device(info.context.device, info.gpu)) {
+    return std::nullopt;
+  }
+  info.context.cudnn_version = static_cast<std::int64_t>(real.get_version());
+  info.library = real.path;
+  const core::Result<std::size_t> context = client_->add_context(std::move(info));
+  return context ? std::optional(*context) : std::nullopt;
+}
+
+bool Session::may_serve(const core::Decision& decision) const {
+  if (mode_ == Mode::kObserve || decision.entries.empty()) {
+    return false;
+  }
+  return mode_ == Mode::kAssist || decision.source == core::Source::kMeasured ||
+         decision.source == core::Source::kFrozen;
+}
+
+bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor) {
+  const auto heuristics = descriptors_.copy<HeuristicsRecord>(descriptor);
+  if (!heuristics || heuristics->strange || heuristics->mode == CUDNN_HEUR_MODE_FALLBACK ||
+      heuristics->mode < 0) {
+    return false;
+  }
+  const auto graph = descriptors_.copy<GraphRecord>(heuristics->graph);
+  if (!graph || !graph->problem) {
+    client_->note_passed_through();
+    return false;
+  }
+  const auto context = context_of(real, heuristics->device_properties);
+  if (!context) {
+    client_->note_passed_through();
+    return false;
+  }
+  const auto answer = client_->query(*context, *graph->problem);
+  if (!answer || !may_serve((*answer)->decision)) {
+    client_->note_passed_through();
+    client_->flush_if_due(kReportInterval);
+    return false;
+  }
+  auto served = std::make_shared<Served>();
+  served->answer = *answer;
+  served->context = *context;
+  served->graph = heuristics->graph;
+  served->device_properties = heuristics->device_properties;
+  served->entries = (*answer)->decision.entries.size();
+  // The first entry is tried out now, while stepping aside is still possible.
+  if (!try_entry(real, *served, 0)) {
+    client_->note_failure("the first configuration of an answer does not build");
+    release(real, *served);
+    return false;
+  }
+  descriptors_.with<HeuristicsRecord>(
+      descriptor, [&served](HeuristicsRecord& record) { record.served = served; });
+  client_->flush_if_due(kReportInterval);
+  return true;
+}
+
+std::int64_t Session::fetch(const RealCudnn& real,
+                            Served& served,
+                            std::int64_t requested,
+                            const cudnnBackendDescriptor_t* configurations) {
+  std::int64_t filled = 0;
+  for (std::size_t entry = 0; entry < served.entries && filled < requested; ++entry) {
+    const cudnnBackendDescriptor_t configuration = configurations[filled];
+    if (!build_entry(real, served, entry, configuration)) {
+      client_->note_failure("a configuration of an answer does not build");
+      continue;
+    }
+    client::UseCounter* counter = client_->use_counter(
+        served.context, served.answer->key, served.answer->decision.entries[entry].config);
+    descriptors_.with<ConfigurationRecord>(
+        configuration, [counter](ConfigurationRecord& record) { record.counter = counter; });
+    ++filled;
+  }
+  return filled;
+}
+
+void Session::release(const RealCudnn& real, Served& served) {
+  for (const auto& [index, engine] : served.engines) {
+    real.destroy(engine);
+  }
+  served.engines.clear();
+}
+
+void Session::count_execution(cudnnBackendDescriptor_t plan) {
+  client::UseCounter* counter = nullptr;
+  descriptors_.with<PlanRecord>(plan,
+                                [&counter](const PlanRecord& record) { counter = record.counter; });
+  if (counter != nullptr) {
+    counter->add(1);
+  }
+  static thread_local std::uint32_t executions = 0;
+  if (++executions % kExecutionsPerLook == 0) {
+    client_->flush_if_due(kReportInterval);
+  }
+}
+
+}  // namespace reformer::shim

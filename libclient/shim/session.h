@@ -1,0 +1,61 @@
+#pragma once
+
+#include "libclient/client.h"
+#include "libclient/shim/descriptors.h"
+#include "libclient/shim/libcudnn.h"
+
+#include <cudnn.h>
+
+#include <memory>
+#include <optional>
+#include <string_view>
+
+namespace reformer::shim {
+
+enum class Mode {
+  kAssist,   // answers what the daemon answers
+  kObserve,  // asks and counts, never changes anything
+  kReplay,   // answers only what is frozen or measured, and leaves no work behind
+  kOff,
+};
+// Of $REFORMER_MODE; what is not known counts as off, because it was meant to be something else.
+[[nodiscard]] Mode mode_from_environment();
+
+// The shim's state: what the application has described, and the client. Made at the first call of
+// cuDNN, never destroyed: applications call cuDNN from their own destructors.
+//
+// Threads: any. No lock is held across a call of cuDNN. Errors: every failure ends in the real
+// call.
+class Session {
+ public:
+  // Null when the mode is off or there is no client.
+  static Session* get() noexcept;
+
+  Descriptors& descriptors() { return descriptors_; }
+  client::Client& client() { return *client_; }
+
+  // Whether the heuristics query is answered here, so that the real Finalize is to be skipped.
+  bool answer(const RealCudnn& real, cudnnBackendDescriptor_t heuristics);
+  // Fills the application's configurations with the first `requested` entries; how many it filled.
+  std::int64_t fetch(const RealCudnn& real,
+                     Served& served,
+                     std::int64_t requested,
+                     const cudnnBackendDescriptor_t* configurations);
+  // Gives the engines back.
+  static void release(const RealCudnn& real, Served& served);
+  void count_execution(cudnnBackendDescriptor_t plan);
+
+ private:
+  Session(Mode mode, std::unique_ptr<client::Client> client)
+      : mode_(mode), client_(std::move(client)) {}
+  static Session* make();
+  std::optional<std::size_t> context_of(const RealCudnn& real,
+                                        cudnnBackendDescriptor_t device_properties);
+  [[nodiscard]] bool may_serve(const core::Decision& decision) const;
+
+  const Mode mode_;
+  const std::unique_ptr<client::Client> client_;
+  Descriptors descriptors_;
+};
+
+}  // namespace reformer::shim
