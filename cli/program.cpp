@@ -43,7 +43,6 @@ void add_global_options(CLI::App& app, Session& session) {
       ->type_name("DIR")
       ->check(CLI::ExistingDirectory)
       ->excludes(socket);
-  app.footer(kFooter);
 }
 
 void add_commands(CLI::App& app, Session& session) {
@@ -107,10 +106,16 @@ int run_program(const Surroundings& surroundings, std::vector<std::string> argum
                "reformerctl");
   add_global_options(app, session);
   add_commands(app, session);
+  app.footer(kFooter);                               // after the commands, which would inherit it
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {
     app.parse(arguments);
   } catch (const CLI::ParseError& error) {
+    if (!app.remaining().empty() && app.get_subcommands().empty()) {
+      surroundings.err << "reformerctl: there is no command \"" << printable(app.remaining()[0])
+                       << "\"; reformerctl --help lists them\n";
+      return kExitUsage;
+    }
     const int code = app.exit(error, surroundings.out, surroundings.err);
     return code == 0 ? kExitOk : kExitUsage;
   }

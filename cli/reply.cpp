@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <limits>
+#include <memory>
 #include <optional>
 
 namespace reformer::cli {
@@ -39,6 +40,27 @@ const Json* present(const Json& object, const char* name) {
   const Json* found = find(object, name);
   return found == nullptr || found->is_null() ? nullptr : found;
 }
+
+// Opens the real one for the first request, so that wrong usage is told before a missing daemon.
+class LazyChannel : public AdminChannel {
+ public:
+  explicit LazyChannel(const OpenChannel& open) : open_(open) {}
+
+  core::Status ask(std::string_view request, const OnPiece& on_piece) override {
+    if (!channel_) {
+      auto opened = open_();
+      if (!opened) {
+        return opened.error();
+      }
+      channel_ = *std::move(opened);
+    }
+    return channel_->ask(request, on_piece);
+  }
+
+ private:
+  const OpenChannel& open_;
+  std::unique_ptr<AdminChannel> channel_;
+};
 
 Json parse_piece(std::string_view text) {
   Json piece = Json::parse(text, nullptr, false);
@@ -191,11 +213,8 @@ void conduct_alone(Session& session, const std::function<void()>& work) {
 
 void conduct(Session& session, const std::function<void(AdminChannel&)>& work) {
   conduct_alone(session, [&] {
-    const auto channel = session.open_channel();
-    if (!channel) {
-      throw Failure(channel.error());
-    }
-    work(**channel);
+    LazyChannel channel(session.open_channel);
+    work(channel);
   });
 }
 

@@ -50,8 +50,8 @@ using OnRow = std::function<void(const Json& row)>;
 // A request whose reply is rows; returns the other members of its pieces (totals).
 Json ask_rows(AdminChannel& channel, const Json& request, const OnRow& on_row);
 
-// Opens the session's channel and runs `work` with it. A Failure, or any other exception, becomes
-// a message on session.err and session.exit_code.
+// Runs `work` with the session's channel, which opens at the first request. A Failure, or any other
+// exception, becomes a message on session.err and session.exit_code.
 void conduct(Session& session, const std::function<void(AdminChannel&)>& work);
 // The same for commands that need no daemon.
 void conduct_alone(Session& session, const std::function<void()>& work);
