@@ -361,7 +361,7 @@ core::Result<Enumeration> Planner::enumerate(const core::Problem& problem,
     float Enumeration::*time;
   };
   const std::array<Mode, 3> modes{
-      {{CUDNN_HEUR_MODE_INSTANT, &core::Candidate::rank_a, &Enumeration::heuristic_a_us},
+      {{CUDNN_HEUR_MODE_A, &core::Candidate::rank_a, &Enumeration::heuristic_a_us},
        {CUDNN_HEUR_MODE_B, &core::Candidate::rank_b, &Enumeration::heuristic_b_us},
        {CUDNN_HEUR_MODE_FALLBACK,
         &core::Candidate::rank_fallback,
