@@ -11,7 +11,8 @@ if(TARGET reformer_cudnn_shim)
 endif()
 
 if(TARGET libreformer)
-  set_target_properties(libreformer PROPERTIES EXPORT_NAME reformer)
+  set_target_properties(libreformer PROPERTIES EXPORT_NAME reformer INTERFACE_INCLUDE_DIRECTORIES
+                        $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/libclient>)
   install(TARGETS libreformer EXPORT reformer_targets
           LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
           INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
