@@ -1,0 +1,371 @@
+#include "daemon/supervisor.h"
+
+#include "core/problem_text.h"
+#include "interchange/measurements.h"
+
+#include <pwd.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+namespace reformer::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+using Time = std::chrono::steady_clock::time_point;
+using nlohmann::json;
+
+constexpr std::size_t kMaxWorkers = 16;
+constexpr std::chrono::milliseconds kFirstBackOff = 200ms;
+constexpr std::chrono::milliseconds kLongestBackOff = 60s;
+constexpr std::chrono::milliseconds kBusyPause = 500ms;
+
+std::string find_worker(const Config& config) {
+  if (!config.worker.empty()) {
+    return config.worker.string();
+  }
+  std::error_code error;
+  const auto folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  for (const auto& candidate :
+       {folder / "reformer-worker", folder / ".." / "libexec" / "reformer" / "reformer-worker"}) {
+    if (std::filesystem::exists(candidate, error)) {
+      return candidate.string();
+    }
+  }
+  return (folder / "reformer-worker").string();
+}
+
+int minutes_of_day() {
+  const std::time_t now = std::time(nullptr);
+  std::tm local{};
+  localtime_r(&now, &local);
+  return local.tm_hour * 60 + local.tm_min;
+}
+
+std::string text_of(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+}  // namespace
+
+struct Supervisor::Worker {
+  std::string library;
+  int gpu = 0;
+  std::uint32_t uid = 0;
+  std::unique_ptr<WorkerProcess> process;
+  bool greeted = false;
+  std::string timer;
+  std::optional<VerificationQueue::Pick> pick;
+  std::uint64_t id = 0;
+  Time deadline;  // of the hello or the reply
+  Time started_job;
+  Time idle_since;
+  Time not_before;  // back-off, budget or a busy GPU
+  std::chrono::milliseconds back_off = kFirstBackOff;
+  std::uint64_t done = 0;
+  std::uint64_t failed = 0;
+  std::uint64_t restarts = 0;
+  bool ending = false;
+  bool started_before = false;
+};
+
+Supervisor::Supervisor(
+    uv_loop_s* loop, VerificationQueue& queue, const Config& config, Events events, Clock clock)
+    : loop_(loop), queue_(queue), events_(std::move(events)), clock_(std::move(clock)) {
+  configure(config);
+  for (const std::string& timer : config.timers) {
+    if (timer.starts_with("recorded:")) {
+      recorded_.push_back(timer.substr(std::string_view("recorded:").size()));
+    }
+  }
+  const bool automatic = config.timers.empty() && ::access("/dev/nvidia0", F_OK) == 0;
+  gpu_ = automatic || (config.timers.size() == 1 && config.timers[0] == "gpu");
+}
+
+Supervisor::~Supervisor() = default;
+
+void Supervisor::configure(const Config& config) {
+  config_ = config;
+  program_ = find_worker(config);
+}
+
+bool Supervisor::can_measure() const {
+  return gpu_ || !recorded_.empty();
+}
+
+bool Supervisor::paused() const {
+  const auto quiet = in_quiet_hours(config_.quiet_hours, minutes_of_day());
+  return stopped_ || !can_measure() || (quiet && *quiet);
+}
+
+// A worker loads what a client names only as that client's user, or if the administrator says so.
+bool Supervisor::library_allowed(const storage::QueuedJob& job) const {
+  const auto& allowed = config_.allowed_libraries;
+  return job.library.empty() || job.uid == ::getuid() || ::getuid() == 0 ||
+         std::find(allowed.begin(), allowed.end(), job.library) != allowed.end();
+}
+
+Supervisor::Worker* Supervisor::worker_for(const storage::QueuedJob& job) {
+  // Recorded measurements need neither a library nor a GPU: one worker replays them for all.
+  const std::string library = recorded_.empty() ? job.library : std::string();
+  const int gpu = recorded_.empty() ? std::max(0, job.gpu) : 0;
+  const auto& allowed = config_.allowed_libraries;
+  const bool listed = std::find(allowed.begin(), allowed.end(), library) != allowed.end();
+  const std::uint32_t uid = library.empty() || listed ? ::getuid() : job.uid;
+  for (const auto& worker : workers_) {
+    if (worker->library == library && worker->gpu == gpu && worker->uid == uid) {
+      return worker.get();
+    }
+  }
+  if (workers_.size() >= kMaxWorkers) {
+    const auto unused = std::find_if(
+        workers_.begin(), workers_.end(), [](const auto& worker) { return !worker->process; });
+    if (unused == workers_.end()) {
+      return nullptr;
+    }
+    workers_.erase(unused);
+  }
+  auto worker = std::make_unique<Worker>();
+  worker->library = library;
+  worker->gpu = gpu;
+  worker->uid = uid;
+  return workers_.emplace_back(std::move(worker)).get();
+}
+
+void Supervisor::start(Worker& worker) {
+  WorkerProcess::Command command{program_, {}, -1, -1};
+  if (!recorded_.empty()) {
+    for (const std::string& file : recorded_) {
+      command.arguments.insert(command.arguments.end(), {"--recorded", file});
+    }
+  } else {
+    command.arguments = {"--gpu", std::to_string(worker.gpu)};
+    if (!worker.library.empty()) {
+      command.arguments.insert(command.arguments.end(), {"--library", worker.library});
+    }
+  }
+  if (::getuid() == 0 && worker.uid != 0) {
+    const passwd* user = ::getpwuid(worker.uid);
+    command.uid = worker.uid;
+    command.gid = user != nullptr ? user->pw_gid : worker.uid;
+  }
+  worker.greeted = worker.ending = false;
+  worker.restarts += worker.started_before ? 1 : 0;
+  worker.started_before = true;
+  auto process =
+      WorkerProcess::start(loop_,
+                           command,
+                           {[this, &worker](std::string_view line) { on_line(worker, line); },
+                            [this, &worker](const std::string& why) { on_exit(worker, why); }});
+  if (!process) {
+    on_exit(worker, process.error().message);
+    return;
+  }
+  worker.process = std::move(*process);
+  worker.deadline = clock_() + std::chrono::milliseconds(config_.worker_timeout_ms);
+}
+
+void Supervisor::tick() {
+  const Time now = clock_();
+  for (const auto& worker : workers_) {
+    if (!worker->process) {
+      continue;
+    }
+    const bool waiting = worker->pick.has_value() || !worker->greeted || worker->ending;
+    if (waiting && now > worker->deadline) {
+      worker->process->kill("it did not answer in time");
+    } else if (!waiting &&
+               now - worker->idle_since > std::chrono::milliseconds(config_.worker_idle_ms)) {
+      worker->ending = true;
+      worker->deadline = now + 2s;
+      worker->process->close_input();
+    }
+  }
+  if (paused() || queue_.waiting() == 0) {
+    return;
+  }
+  Worker* free_worker = nullptr;
+  const auto eligible = [&](const storage::QueuedJob& job) {
+    Worker* worker = library_allowed(job) ? worker_for(job) : nullptr;
+    return worker != nullptr && !worker->pick && !worker->ending && now >= worker->not_before;
+  };
+  while (auto pick = queue_.pick(std::time(nullptr), eligible)) {
+    free_worker = worker_for(pick->job);
+    free_worker->pick = std::move(pick);
+    if (!free_worker->process) {
+      start(*free_worker);
+    } else {
+      feed(*free_worker);
+    }
+  }
+}
+
+void Supervisor::feed(Worker& worker) {
+  if (!worker.greeted || !worker.pick) {
+    return;
+  }
+  const core::Key& key = worker.pick->job.key;
+  worker.id = next_id_++;
+  worker.started_job = clock_();
+  worker.deadline = worker.started_job + std::chrono::milliseconds(config_.worker_timeout_ms);
+  json request = {{"id", worker.id},
+                  {"problem", core::format_problem(key.problem)},
+                  {"device", core::format_device(key.context.device)},
+                  {"cudnn", key.context.cudnn_version},
+                  {"extra", json::array()},
+                  {"explore", false},
+                  {"max_ms", config_.max_problem_time_ms},
+                  {"max_memory_bytes", std::max<std::int64_t>(1, config_.max_memory_bytes)},
+                  {"only_when_idle", config_.only_when_idle}};
+  worker.process->write(request.dump());
+}
+
+void Supervisor::on_line(Worker& worker, std::string_view line) {
+  const json reply = json::parse(line, nullptr, false);
+  if (!reply.is_object()) {
+    worker.process->kill("it wrote garbage");
+  } else if (!worker.greeted) {
+    const auto protocol = reply.find("protocol");
+    if (protocol == reply.end() || *protocol != 1) {
+      worker.process->kill("it speaks another protocol");
+      return;
+    }
+    worker.greeted = true;
+    worker.timer = text_of(reply, "timer");
+    worker.idle_since = clock_();
+    feed(worker);
+  } else {
+    on_reply(worker, reply);
+  }
+}
+
+void Supervisor::on_reply(Worker& worker, const json& reply) {
+  const auto id = reply.find("id");
+  if (!worker.pick || id == reply.end() || *id != worker.id) {
+    worker.process->kill("it answered what was not asked");
+    return;
+  }
+  const core::KeyHash hash = core::hash_key(worker.pick->job.key);
+  if (const auto found = reply.find("record"); found != reply.end()) {
+    auto record = interchange::record_from_json(found->dump());
+    const bool usable = record && record->key == worker.pick->job.key && core::fastest(*record);
+    if (!usable) {
+      worker.process->kill(!record ? "it sent a bad record: " + record.error().message
+                                   : "it sent a record of something else");
+      return;
+    }
+    record->provenance.source = worker.timer == "recorded" ? "recorded" : "worker";
+    ++worker.done;
+    worker.back_off = kFirstBackOff;
+    const auto pick = *worker.pick;
+    end_job(worker);
+    events_.on_record(std::move(*record), pick);
+    return;
+  }
+  const std::string error = text_of(reply, "error");
+  const std::string why = error + ": " + text_of(reply, "message");
+  end_job(worker);
+  if (error == "busy") {  // the GPU, not the problem
+    worker.not_before = clock_() + kBusyPause;
+    queue_.put_back(hash);
+    return;
+  }
+  ++worker.failed;
+  queue_.fail(hash, why);
+  if (error == "not_recorded" || error == "unsupported") {
+    queue_.fail(hash, why);  // trying again cannot help
+  }
+  spdlog::info("verification of {} failed: {}", core::format_hash(hash), why);
+  events_.on_failure(hash, why);
+}
+
+// After a measurement a worker rests, so that measuring takes at most max_gpu_share of the time.
+void Supervisor::end_job(Worker& worker) {
+  const Time now = clock_();
+  if (recorded_.empty()) {
+    const auto took = now - worker.started_job;
+    const double rest = 1 / config_.max_gpu_share - 1;
+    worker.not_before =
+        now + std::chrono::duration_cast<std::chrono::steady_clock::duration>(took * rest);
+  }
+  worker.pick.reset();
+  worker.idle_since = now;
+}
+
+// The worker went down with this problem.
+void Supervisor::blame(Worker& worker, const std::string& why) {
+  if (!worker.pick) {
+    return;
+  }
+  const core::KeyHash hash = core::hash_key(worker.pick->job.key);
+  const bool at_work = worker.greeted;
+  worker.pick.reset();
+  ++worker.failed;
+  if (!at_work) {
+    queue_.put_back(hash);  // it never came up: not the problem's fault
+    return;
+  }
+  queue_.fail(hash, "worker: " + why);
+  events_.on_failure(hash, "worker: " + why);
+}
+
+void Supervisor::on_exit(Worker& worker, const std::string& why) {
+  const bool expected = worker.ending || stopped_;
+  worker.process.reset();
+  worker.ending = false;
+  if (stopped_) {
+    return;
+  }
+  if (!expected) {
+    spdlog::warn("worker (gpu {}, library \"{}\"): {}; again in {} ms",
+                 worker.gpu,
+                 worker.library,
+                 why,
+                 worker.back_off.count());
+    worker.not_before = clock_() + worker.back_off;
+    worker.back_off = std::min(worker.back_off * 2, kLongestBackOff);
+  }
+  blame(worker, why);
+  worker.greeted = false;
+}
+
+void Supervisor::stop() {
+  stopped_ = true;
+  for (const auto& worker : workers_) {
+    if (worker->pick) {
+      queue_.put_back(core::hash_key(worker->pick->job.key));
+      worker->pick.reset();
+    }
+    worker->process.reset();
+  }
+}
+
+json Supervisor::describe() const {
+  json rows = json::array();
+  for (const auto& worker : workers_) {
+    const char* state = !worker->process   ? "stopped"
+                        : !worker->greeted ? "starting"
+                        : worker->pick     ? "measuring"
+                                           : "idle";
+    rows.push_back(
+        {{"library", worker->library},
+         {"gpu", worker->gpu},
+         {"state", state},
+         {"timer", worker->timer},
+         {"current",
+          worker->pick && worker->greeted ? core::format_problem(worker->pick->job.key.problem)
+                                          : std::string()},
+         {"done", worker->done},
+         {"failed", worker->failed},
+         {"restarts", worker->restarts}});
+  }
+  return rows;
+}
+
+}  // namespace reformer::daemon

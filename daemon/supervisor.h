@@ -1,0 +1,73 @@
+#pragma once
+
+#include "core/record.h"
+#include "daemon/config.h"
+#include "daemon/verification_queue.h"
+#include "daemon/worker_process.h"
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+namespace reformer::daemon {
+
+// Runs the workers: one for each GPU, library and user, started when there is work for it, ended
+// after idling, killed when it hangs or lies, started again with exponential back-off. Feeds them
+// from the queue within the budgets. Threads: the loop.
+class Supervisor {
+ public:
+  using Clock = std::function<std::chrono::steady_clock::time_point()>;
+  struct Events {
+    // A record for exactly the key that was asked for. The job stays in the queue, running, until
+    // the owner has stored the record and calls finish() on the queue.
+    std::function<void(core::Record record, const VerificationQueue::Pick& pick)> on_record;
+    // There will be no record from this attempt.
+    std::function<void(const core::KeyHash& hash, const std::string& why)> on_failure;
+  };
+  // `queue` and `loop` must outlive it.
+  Supervisor(
+      uv_loop_s* loop, VerificationQueue& queue, const Config& config, Events events, Clock clock);
+  ~Supervisor();
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  void configure(const Config& config);
+  // Starts, feeds, ends and kills what is due. Call often (the daemon: every 50 ms and after each
+  // miss); cheap when there is nothing to do.
+  void tick();
+  // No more work; running measurements go back to the queue; workers are killed.
+  void stop();
+  [[nodiscard]] bool can_measure() const;         // whether there is a timer at all
+  [[nodiscard]] nlohmann::json describe() const;  // `workers` of the status request
+
+ private:
+  struct Worker;
+  [[nodiscard]] bool paused() const;
+  [[nodiscard]] Worker* worker_for(const storage::QueuedJob& job);
+  [[nodiscard]] bool library_allowed(const storage::QueuedJob& job) const;
+  void start(Worker& worker);
+  void feed(Worker& worker);
+  void on_line(Worker& worker, std::string_view line);
+  void on_reply(Worker& worker, const nlohmann::json& reply);
+  void on_exit(Worker& worker, const std::string& why);
+  void blame(Worker& worker, const std::string& why);
+  void end_job(Worker& worker);
+
+  uv_loop_s* loop_;
+  VerificationQueue& queue_;
+  Config config_;
+  Events events_;
+  Clock clock_;
+  std::string program_;
+  std::vector<std::string> recorded_;
+  bool gpu_ = false;
+  bool stopped_ = false;
+  std::uint64_t next_id_ = 1;
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace reformer::daemon
