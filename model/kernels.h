@@ -33,7 +33,7 @@ struct GemmShape {
 // y[s] = activation(bias + x[s] * W) for every sample s.
 struct DenseArguments {
   const float* weights = nullptr;  // panels: [columns / 16][rows][16]
-  const float* bias = nullptr;     // [columns]
+  const float* bias = nullptr;     // [columns]; null: what y holds before is the bias
   std::size_t rows = 0;            // inputs
   std::size_t columns = 0;         // outputs, a multiple of kPanelColumns
   const float* x = nullptr;

@@ -54,11 +54,11 @@ template <std::size_t Samples, std::size_t Panels>
   const float* x = a.x + sample * a.x_stride;
   Vector sum[Samples][kVectors];
 #pragma GCC unroll 16
-  for (std::size_t v = 0; v < kVectors; ++v) {
-    const Vector bias = load(a.bias + panel * kPanelColumns + v * kLanes);
+  for (std::size_t s = 0; s < Samples; ++s) {
+    const float* bias = a.bias != nullptr ? a.bias : a.y + (sample + s) * a.y_stride;
 #pragma GCC unroll 16
-    for (std::size_t s = 0; s < Samples; ++s) {
-      sum[s][v] = bias;
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      sum[s][v] = load(bias + panel * kPanelColumns + v * kLanes);
     }
   }
   for (std::size_t row = 0; row < a.rows; ++row) {

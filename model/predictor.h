@@ -77,6 +77,7 @@ class Predictor {
   // Ranks the classes for a canonical problem: the best `count` (at most kMaxRanked) by logit.
   // Abstains without ranking (count 0) on fused problems and types it has no classes for.
   void rank(const core::Problem& problem, std::size_t count, Scratch& scratch, Ranking& out) const;
+  // Faster than one by one where problems share operation, types and layout.
   void rank_batch(std::span<const core::Problem> problems,
                   std::size_t count,
                   Scratch& scratch,
@@ -89,11 +90,17 @@ class Predictor {
   // The class of a configuration, or -1.
   [[nodiscard]] std::int32_t class_of(const core::EngineConfig& config) const;
 
+  // Whether the model was trained on a layer of this shape (whatever batch size, type or
+  // operation). A few in a million others are taken for seen.
+  [[nodiscard]] bool has_seen_shape(const core::Problem& problem) const;
+
   // The answer to a query: rank(), then the constraints and the build policy, then the same cover
   // of application filters as core::decide_measured. At most `max_entries` entries and
   // `max_engines` distinct engines, because building an engine descriptor costs the client 0.35 ms.
-  // Source kPredicted, or kAbstain without entries. A context that the model was not trained for
-  // (another GPU or cuDNN version) always abstains. Allocates the decision only.
+  // A class whose median build time is above what a tenth of the expected time saves over
+  // policy.expected_uses is left out. Source kPredicted, or kAbstain without entries. A context
+  // that the model was not trained for (another GPU or cuDNN version) always abstains. Allocates
+  // the decision only.
   [[nodiscard]] core::Decision decide(const core::Context& context,
                                       const core::Problem& problem,
                                       const core::Constraints& constraints,
@@ -104,6 +111,7 @@ class Predictor {
 
  private:
   struct Impl;
+  struct Batch;
   explicit Predictor(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

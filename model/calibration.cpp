@@ -1,0 +1,266 @@
+#include "model/calibration.h"
+
+#include "model/kernels.h"
+#include "model/layers.h"
+#include "model/random.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace reformer::model {
+namespace {
+
+// Slowdowns beyond this teach no more: e^1.5 = 4.5x.
+constexpr float kLongestLog = 1.5F;
+constexpr float kWithin = 0.0487902F;  // ln 1.05
+constexpr std::size_t kEpochs = 30;
+constexpr std::size_t kBatch = 128;
+constexpr float kRate = 2e-3F;
+constexpr float kDecay = 0.05F;
+// Gradients of logarithms of slowdowns are small beside that of the probability.
+constexpr float kSlowdownWeight = 6;
+constexpr float kTimeWeight = 0.1F;
+
+// Input -> hidden (relu) -> outputs, trained with AdamW.
+class JudgeTrainer {
+ public:
+  JudgeTrainer(std::span<const JudgeSample> samples, std::uint64_t seed)
+      : samples_(samples),
+        first_(affine<float>(kJudgeInputs, kJudgeHidden, true)),
+        second_(affine<float>(kJudgeHidden, kJudgeOutputs, false)),
+        parameters_(first_->parameters() + second_->parameters()),
+        gradient_(parameters_.size()),
+        m_(parameters_.size()),
+        v_(parameters_.size()),
+        random_(seed) {
+    first_->initialise(random_, parameters_.data());
+    second_->initialise(random_, second_parameters());
+  }
+
+  void train() {
+    std::vector<std::size_t> order(samples_.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    const std::size_t batches = (order.size() + kBatch - 1) / kBatch;
+    for (std::size_t epoch = 0; epoch < kEpochs; ++epoch) {
+      random_.shuffle(order);
+      for (std::size_t b = 0; b < batches; ++b) {
+        const std::size_t begin = b * order.size() / batches;
+        const std::size_t end = (b + 1) * order.size() / batches;
+        const double progress =
+            static_cast<double>(epoch * batches + b) / static_cast<double>(kEpochs * batches);
+        step(std::span(order).subspan(begin, end - begin), progress);
+      }
+    }
+  }
+
+  Calibration take() const {
+    Calibration c;
+    const float* p = parameters_.data();
+    const auto next = [&p](std::size_t count) {
+      const std::vector<float> values(p, p + count);
+      p += count;
+      return values;
+    };
+    c.hidden_weights = next(kJudgeInputs * kJudgeHidden);
+    c.hidden_bias = next(kJudgeHidden);
+    c.output_weights = next(kJudgeHidden * kJudgeOutputs);
+    c.output_bias = next(kJudgeOutputs);
+    return c;
+  }
+
+ private:
+  float* second_parameters() { return parameters_.data() + first_->parameters(); }
+
+  void step(std::span<const std::size_t> batch, double progress) {
+    const std::size_t n = batch.size();
+    x_.resize(n * kJudgeInputs);
+    for (std::size_t i = 0; i < n; ++i) {
+      std::ranges::copy(samples_[batch[i]].inputs, &x_[i * kJudgeInputs]);
+    }
+    hidden_.resize(n * kJudgeHidden);
+    out_.resize(n * kJudgeOutputs);
+    d_out_.resize(out_.size());
+    d_hidden_.resize(hidden_.size());
+    first_->forward(parameters_.data(), n, x_.data(), hidden_.data(), nullptr);
+    second_->forward(second_parameters(), n, hidden_.data(), out_.data(), nullptr);
+    for (std::size_t i = 0; i < n; ++i) {
+      output_gradient(samples_[batch[i]],
+                      &out_[i * kJudgeOutputs],
+                      static_cast<float>(n),
+                      &d_out_[i * kJudgeOutputs]);
+    }
+    std::ranges::fill(gradient_, 0.0F);
+    second_->backward(second_parameters(),
+                      n,
+                      hidden_.data(),
+                      out_.data(),
+                      nullptr,
+                      d_out_.data(),
+                      d_hidden_.data(),
+                      gradient_.data() + first_->parameters());
+    first_->backward(parameters_.data(),
+                     n,
+                     x_.data(),
+                     hidden_.data(),
+                     nullptr,
+                     d_hidden_.data(),
+                     nullptr,
+                     gradient_.data());
+    update(progress);
+  }
+
+  // Cross-entropy for the probability, squared error for the rest.
+  static void output_gradient(const JudgeSample& sample, const float* out, float n, float* d) {
+    const Judgement judgement = judgement_of(std::span<const float, kJudgeOutputs>(out, 4));
+    const float within = sample.log_slowdown <= kWithin ? 1.0F : 0.0F;
+    d[0] = (judgement.confidence - within) / n;
+    d[1] = kSlowdownWeight * (out[1] - std::min(sample.log_slowdown, kLongestLog)) / n;
+    const bool covered = sample.heuristic_log_slowdown >= 0;
+    d[2] = covered ? kSlowdownWeight *
+                         (out[2] - std::min(sample.heuristic_log_slowdown, kLongestLog)) / n
+                   : 0;
+    d[3] = kTimeWeight * (out[3] - sample.log2_best_us) / n;
+  }
+
+  void update(double progress) {
+    ++steps_;
+    AdamStep step;
+    step.rate = kRate * static_cast<float>(0.5 * (1 + std::cos(3.14159265 * progress)));
+    step.decay = step.rate * kDecay;
+    step.beta1 = 0.9F;
+    step.beta2 = 0.99F;
+    step.correction1 = static_cast<float>(1 / (1 - std::pow(0.9, steps_)));
+    step.correction2 = static_cast<float>(1 / (1 - std::pow(0.99, steps_)));
+    best_kernels().adamw(
+        step, gradient_.data(), m_.data(), v_.data(), parameters_.data(), parameters_.size());
+  }
+
+  std::span<const JudgeSample> samples_;
+  std::unique_ptr<Layer<float>> first_;
+  std::unique_ptr<Layer<float>> second_;
+  std::vector<float> parameters_, gradient_, m_, v_;
+  std::vector<float> x_, hidden_, out_, d_out_, d_hidden_;
+  Random random_;
+  int steps_ = 0;
+};
+
+// Mean log slowdown of what is served over samples judged by a judge that did not see them.
+double served(std::span<const JudgeSample> samples,
+              std::span<const Judgement> judgements,
+              float margin) {
+  double sum = 0;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    Calibration rule;
+    rule.margin = margin;
+    const bool abstain = rule.abstains(judgements[i]) && samples[i].heuristic_log_slowdown >= 0;
+    sum += abstain ? samples[i].heuristic_log_slowdown : samples[i].log_slowdown;
+  }
+  return sum;
+}
+
+// The margin that serves best when each half is judged by the judge of the other half.
+float choose_margin(std::span<const JudgeSample> samples, std::uint64_t seed) {
+  std::vector<std::size_t> order(samples.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  Random random(seed + 1);
+  random.shuffle(order);
+  std::vector<Judgement> judgements(samples.size());
+  for (int half = 0; half < 2; ++half) {
+    std::vector<JudgeSample> rest;
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      if (static_cast<int>(i % 2) != half) {
+        rest.push_back(samples[order[i]]);
+      }
+    }
+    JudgeTrainer trainer(rest, seed);
+    trainer.train();
+    const Calibration calibration = trainer.take();
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      if (static_cast<int>(i % 2) == half) {
+        judgements[order[i]] = judge(calibration, samples[order[i]].inputs);
+      }
+    }
+  }
+  float best = 0;
+  for (const float margin : {-0.06F, -0.04F, -0.02F, -0.01F, 0.01F, 0.02F, 0.03F, 0.04F, 0.06F}) {
+    if (served(samples, judgements, margin) < served(samples, judgements, best)) {
+      best = margin;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+void rank_features(std::span<const float> logits,
+                   const NumericFeatures& features,
+                   std::span<float> exponentials,
+                   RankFeatures& out) {
+  float first = -1e30F;
+  float second = -1e30F;
+  for (const float logit : logits) {
+    second = std::max(second, std::min(first, logit));
+    first = std::max(first, logit);
+  }
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    exponentials[i] = logits[i] - first;
+  }
+  best_kernels().exp(exponentials.data(), logits.size());
+  float sum = 0;
+  float weighted = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    sum += exponentials[i];
+    weighted += exponentials[i] * (logits[i] - first);
+  }
+  float furthest = 0;
+  float squares = 0;
+  float beyond = 0;
+  for (const float feature : features) {
+    const float size = std::abs(feature);
+    furthest = std::max(furthest, size);
+    squares += size * size;
+    beyond += std::max(0.0F, size - 2.5F);
+  }
+  out[0] = 1 / sum;                                  // probability of the first
+  out[1] = std::min(first - second, 4.0F);           // its lead
+  out[2] = 0.3F * (std::log(sum) - weighted / sum);  // entropy
+  out[3] = 0.2F * std::log(static_cast<float>(logits.size()));
+  out[4] = 0.5F * (furthest - 2);
+  out[5] = squares / static_cast<float>(kNumericFeatures) - 1;
+  out[6] = 0.2F * beyond;
+  out[7] = 0.1F * std::clamp(first + std::log(sum), -20.0F, 20.0F);
+}
+
+Judgement judgement_of(std::span<const float, kJudgeOutputs> raw) {
+  return {1 / (1 + std::exp(-raw[0])), raw[1], raw[2], raw[3]};
+}
+
+Judgement judge(const Calibration& calibration, std::span<const float, kJudgeInputs> inputs) {
+  std::array<float, kJudgeHidden> hidden{};
+  std::array<float, kJudgeOutputs> out{};
+  for (std::size_t j = 0; j < kJudgeHidden; ++j) {
+    float sum = calibration.hidden_bias[j];
+    for (std::size_t i = 0; i < kJudgeInputs; ++i) {
+      sum += inputs[i] * calibration.hidden_weights[i * kJudgeHidden + j];
+    }
+    hidden[j] = std::max(0.0F, sum);
+  }
+  for (std::size_t j = 0; j < kJudgeOutputs; ++j) {
+    out[j] = calibration.output_bias[j];
+    for (std::size_t i = 0; i < kJudgeHidden; ++i) {
+      out[j] += hidden[i] * calibration.output_weights[i * kJudgeOutputs + j];
+    }
+  }
+  return judgement_of(out);
+}
+
+Calibration fit_calibration(std::span<const JudgeSample> samples, std::uint64_t seed) {
+  JudgeTrainer trainer(samples, seed);
+  trainer.train();
+  Calibration calibration = trainer.take();
+  calibration.margin = choose_margin(samples, seed);
+  return calibration;
+}
+
+}  // namespace reformer::model

@@ -1,0 +1,100 @@
+#pragma once
+
+#include "model/kernels.h"
+#include "model/model_data.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace reformer::model {
+
+// The trained network as it answers: weights packed for the host's instruction set, the inputs that
+// are constant over a combination folded into the first layer's bias, each combination's class rows
+// contiguous. Immutable; any number of threads, each with its own memory.
+class InferenceNetwork {
+ public:
+  static constexpr std::size_t kMaxBatch = 64;
+
+  InferenceNetwork(const ModelData& data, const Kernels& kernels);
+
+  // Floats of working memory for a batch of kMaxBatch.
+  [[nodiscard]] std::size_t workspace_floats() const;
+  // Floats between the logits of two samples: the largest combination's, padded.
+  [[nodiscard]] std::size_t logit_stride() const { return logit_stride_; }
+  [[nodiscard]] std::size_t embedding() const { return embedding_; }
+
+  // Embeddings [samples][embedding] of normalised features [samples][kNumericFeatures]; at most
+  // kMaxBatch samples. No allocation.
+  const float* embed(std::span<const std::uint32_t> combinations,
+                     const float* features,
+                     std::span<float> workspace) const;
+  // Logits [samples][logit_stride] of samples of one combination.
+  void logits(std::uint32_t combination,
+              const float* embeddings,
+              std::size_t samples,
+              float* out) const;
+
+ private:
+  // One packed matrix. `bias` is empty where what stands in the output is the bias.
+  struct Dense {
+    std::vector<float> weights;
+    std::vector<float> bias;
+    std::size_t rows = 0;
+    std::size_t columns = 0;  // padded
+  };
+  // Inner and outer map of a Γ or MLP block. The block's buffer holds [inner | input] for each
+  // sample, so that the outer map of a Γ-block is one product.
+  struct Block {
+    Dense inner;
+    Dense outer;
+    std::size_t stride = 0;
+    std::size_t offset = 0;  // of the buffer in the workspace
+  };
+  struct TransformerBlock {
+    std::vector<float> gain1, shift1, gain2, shift2;
+    Dense qkv, out, hidden, project;
+  };
+
+  void build_blocks(const ModelData& data);
+  void build_transformer(const ModelData& data);
+  void build_heads(const ModelData& data);
+  // Appends, for each combination, what its constant inputs add to the first layer's bias.
+  void fold_inputs(const ModelData& data,
+                   const float* weights,
+                   const float* bias,
+                   std::size_t columns,
+                   std::vector<float>& folded) const;
+  void run(const Dense& dense,
+           const float* x,
+           std::size_t x_stride,
+           float* y,
+           std::size_t y_stride,
+           std::size_t samples,
+           Activation activation) const;
+  const float* embed_blocks(std::span<const std::uint32_t> combinations,
+                            const float* features,
+                            std::span<float> workspace) const;
+  const float* embed_transformer(std::span<const std::uint32_t> combinations,
+                                 const float* features,
+                                 std::span<float> workspace) const;
+  void attend(const float* qkv, std::size_t samples, float* mixed) const;
+
+  const Kernels& kernels_;
+  NetworkShape shape_;
+  std::size_t embedding_ = 0;
+  std::size_t logit_stride_ = 0;
+  std::vector<Block> blocks_;
+  std::size_t embedding_offset_ = 0;
+  // First layer's bias for each combination: of the inner map, and of the outer one (Γ), or of the
+  // transformer's input.
+  std::vector<float> folded_inner_;
+  std::vector<float> folded_outer_;
+  Dense enter_;
+  Dense leave_;
+  std::vector<TransformerBlock> transformer_blocks_;
+  std::vector<Dense> heads_;  // of each combination
+};
+
+}  // namespace reformer::model

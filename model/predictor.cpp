@@ -1,0 +1,330 @@
+#include "model/predictor.h"
+
+#include "model/inference.h"
+#include "model/model_file.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <unordered_map>
+
+namespace reformer::model {
+namespace {
+
+constexpr std::size_t kBatch = InferenceNetwork::kMaxBatch;
+constexpr std::uint32_t kUnknown = ~std::uint32_t{0};
+
+// The share of the best time that a prediction may be expected to gain over the next one: what the
+// build policy weighs against compiling a kernel, as no measured times are at hand.
+constexpr double kExpectedGain = 0.1;
+
+// A combination in one number, in the order of its members: cheap to search for.
+std::uint64_t packed_key(const Combination& c) {
+  std::uint64_t key = 0;
+  for (const auto part : {static_cast<unsigned>(c.operation),
+                          static_cast<unsigned>(c.mode),
+                          static_cast<unsigned>(c.type),
+                          static_cast<unsigned>(c.weight_type),
+                          static_cast<unsigned>(c.output_type),
+                          static_cast<unsigned>(c.compute_type),
+                          static_cast<unsigned>(c.layout),
+                          static_cast<unsigned>(c.spatial_rank),
+                          static_cast<unsigned>(c.grouping)}) {
+    key = key * 16 + (part & 15U);
+  }
+  return key;
+}
+
+// Classes and logits of the `count` largest logits, largest first; equal ones by index.
+void select_top(std::span<const float> logits,
+                std::span<const std::int32_t> classes,
+                std::size_t count,
+                Ranking& out) {
+  std::uint32_t found = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (found == count && logits[i] <= out.classes[found - 1].logit) {
+      continue;
+    }
+    std::uint32_t at = found < count ? found++ : found - 1;
+    for (; at > 0 && out.classes[at - 1].logit < logits[i]; --at) {
+      out.classes[at] = out.classes[at - 1];
+    }
+    out.classes[at] = {classes[i], logits[i]};
+  }
+  out.count = found;
+}
+
+}  // namespace
+
+struct Predictor::Impl {
+  Impl(ModelData model, const Kernels& kernels)
+      : data(std::move(model)),
+        network(data, kernels),
+        sm_count(data.info.contexts.front().device.sm_count),
+        hidden_weights(kJudgeInputs * kJudgeHidden),
+        output_weights(kJudgeHidden * padded_columns(kJudgeOutputs)),
+        output_bias(padded_columns(kJudgeOutputs)),
+        used_kernels(kernels) {
+    for (const CombinationClasses& c : data.classes.combinations) {
+      keys.push_back(packed_key(c.combination));
+    }
+    for (const KernelClass& kernel : data.classes.classes) {
+      class_ids.emplace(kernel.entry.config, static_cast<std::int32_t>(configs.size()));
+      configs.push_back(kernel.entry.config);
+    }
+    const Calibration& c = data.calibration;
+    pack_panels(c.hidden_weights.data(), kJudgeInputs, kJudgeHidden, hidden_weights.data());
+    pack_panels(c.output_weights.data(), kJudgeHidden, kJudgeOutputs, output_weights.data());
+    std::ranges::copy(c.output_bias, output_bias.begin());
+  }
+
+  std::uint32_t combination(const core::Problem& problem) const {
+    if (problem.fusion != 0) {
+      return kUnknown;
+    }
+    const Combination c = combination_of(problem);
+    const auto found = std::ranges::lower_bound(keys, packed_key(c));
+    const auto index = static_cast<std::size_t>(found - keys.begin());
+    const bool known = found != keys.end() && data.classes.combinations[index].combination == c;
+    return known ? static_cast<std::uint32_t>(index) : kUnknown;
+  }
+
+  bool knows(const core::Context& context) const {
+    return std::ranges::find(data.info.contexts, context) != data.info.contexts.end();
+  }
+
+  ModelData data;
+  InferenceNetwork network;
+  std::int32_t sm_count;
+  std::vector<std::uint64_t> keys;
+  std::vector<core::EngineConfig> configs;
+  std::unordered_map<core::EngineConfig, std::int32_t, core::EngineConfigHash> class_ids;
+  std::vector<float> hidden_weights;
+  std::vector<float> output_weights;
+  std::vector<float> output_bias;
+  const Kernels& used_kernels;
+};
+
+struct Predictor::Scratch::Impl {
+  explicit Impl(const InferenceNetwork& network)
+      : workspace(network.workspace_floats()),
+        logits(kBatch * network.logit_stride()),
+        exponentials(network.logit_stride()) {}
+
+  std::vector<float> workspace;
+  std::vector<float> logits;  // [kBatch][logit_stride]
+  std::vector<float> exponentials;
+  std::array<NumericFeatures, kBatch> features{};
+  std::array<std::uint32_t, kBatch> combinations{};  // of the known problems, ascending
+  std::array<std::uint32_t, kBatch> positions{};     // in the caller's batch
+  std::array<std::array<float, kJudgeInputs>, kBatch> judge_inputs{};
+  std::array<float, kBatch * kJudgeHidden> judge_hidden{};
+  std::array<float, kBatch * padded_columns(kJudgeOutputs)> judge_outputs{};
+  std::array<Judgement, kBatch> judgements{};  // in the order of `positions`
+};
+
+// One batch of at most kBatch problems.
+struct Predictor::Batch {
+  const Predictor::Impl& model;
+  Scratch::Impl& memory;
+  std::size_t samples = 0;
+
+  // Drops unknown problems and puts the others in the order of their combinations.
+  void collect(std::span<const core::Problem> problems, std::span<Ranking> out) {
+    for (std::size_t i = 0; i < problems.size(); ++i) {
+      out[i].count = 0;
+      out[i].confidence = 0;
+      out[i].abstained = true;
+      const std::uint32_t combination = model.combination(problems[i]);
+      if (combination == kUnknown) {
+        continue;
+      }
+      std::size_t at = samples++;
+      for (; at > 0 && memory.combinations[at - 1] > combination; --at) {
+        memory.combinations[at] = memory.combinations[at - 1];
+        memory.positions[at] = memory.positions[at - 1];
+      }
+      memory.combinations[at] = combination;
+      memory.positions[at] = static_cast<std::uint32_t>(i);
+    }
+    for (std::size_t s = 0; s < samples; ++s) {
+      numeric_features(problems[memory.positions[s]], model.sm_count, memory.features[s]);
+      model.data.normaliser.apply(memory.features[s]);
+    }
+  }
+
+  void compute_logits() {
+    const std::size_t stride = model.network.logit_stride();
+    const std::size_t width = padded_columns(model.network.embedding());
+    const float* embeddings = model.network.embed(
+        std::span(memory.combinations).first(samples), memory.features[0].data(), memory.workspace);
+    for (std::size_t first = 0; first < samples;) {
+      std::size_t end = first + 1;
+      while (end < samples && memory.combinations[end] == memory.combinations[first]) {
+        ++end;
+      }
+      model.network.logits(memory.combinations[first],
+                           embeddings + first * width,
+                           end - first,
+                           &memory.logits[first * stride]);
+      first = end;
+    }
+  }
+
+  std::span<const float> logits(std::size_t sample) const {
+    const std::size_t classes =
+        model.data.classes.combinations[memory.combinations[sample]].classes.size();
+    return std::span(memory.logits).subspan(sample * model.network.logit_stride(), classes);
+  }
+
+  void judge_all() {
+    constexpr std::size_t kOutputs = padded_columns(kJudgeOutputs);
+    for (std::size_t s = 0; s < samples; ++s) {
+      const Combination& combination =
+          model.data.classes.combinations[memory.combinations[s]].combination;
+      RankFeatures rank{};
+      rank_features(logits(s), memory.features[s], memory.exponentials, rank);
+      auto next = std::ranges::copy(memory.features[s], memory.judge_inputs[s].begin()).out;
+      next = std::ranges::copy(indicator_features(combination), next).out;
+      std::ranges::copy(rank, next);
+    }
+    model.used_kernels.dense({.weights = model.hidden_weights.data(),
+                              .bias = model.data.calibration.hidden_bias.data(),
+                              .rows = kJudgeInputs,
+                              .columns = kJudgeHidden,
+                              .x = memory.judge_inputs[0].data(),
+                              .x_stride = kJudgeInputs,
+                              .y = memory.judge_hidden.data(),
+                              .y_stride = kJudgeHidden,
+                              .samples = samples,
+                              .activation = Activation::kRelu});
+    model.used_kernels.dense({.weights = model.output_weights.data(),
+                              .bias = model.output_bias.data(),
+                              .rows = kJudgeHidden,
+                              .columns = kOutputs,
+                              .x = memory.judge_hidden.data(),
+                              .x_stride = kJudgeHidden,
+                              .y = memory.judge_outputs.data(),
+                              .y_stride = kOutputs,
+                              .samples = samples});
+    for (std::size_t s = 0; s < samples; ++s) {
+      memory.judgements[s] = judgement_of(std::span<const float, kJudgeOutputs>(
+          &memory.judge_outputs[s * kOutputs], kJudgeOutputs));
+    }
+  }
+};
+
+core::Result<std::shared_ptr<const Predictor>> Predictor::load(const std::filesystem::path& path) {
+  core::Result<ModelData> data = read_model(path);
+  if (!data.ok()) {
+    return data.error();
+  }
+  return std::shared_ptr<const Predictor>(
+      new Predictor(std::make_unique<Impl>(std::move(*data), best_kernels())));
+}
+
+Predictor::Predictor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Predictor::~Predictor() = default;
+
+Predictor::Scratch::Scratch(const Predictor& predictor)
+    : impl_(std::make_unique<Impl>(predictor.impl_->network)) {}
+Predictor::Scratch::~Scratch() = default;
+Predictor::Scratch::Scratch(Scratch&&) noexcept = default;
+Predictor::Scratch& Predictor::Scratch::operator=(Scratch&&) noexcept = default;
+
+const ModelInfo& Predictor::info() const {
+  return impl_->data.info;
+}
+
+std::span<const core::EngineConfig> Predictor::classes() const {
+  return impl_->configs;
+}
+
+const core::DecisionEntry& Predictor::class_entry(std::int32_t class_index) const {
+  return impl_->data.classes.classes[static_cast<std::size_t>(class_index)].entry;
+}
+
+std::int32_t Predictor::class_of(const core::EngineConfig& config) const {
+  const auto found = impl_->class_ids.find(config);
+  return found == impl_->class_ids.end() ? -1 : found->second;
+}
+
+bool Predictor::has_seen_shape(const core::Problem& problem) const {
+  return std::ranges::binary_search(impl_->data.seen_shapes,
+                                    static_cast<std::uint32_t>(shape_hash(problem)));
+}
+
+void Predictor::rank(const core::Problem& problem,
+                     std::size_t count,
+                     Scratch& scratch,
+                     Ranking& out) const {
+  rank_batch({&problem, 1}, count, scratch, {&out, 1});
+}
+
+void Predictor::rank_batch(std::span<const core::Problem> problems,
+                           std::size_t count,
+                           Scratch& scratch,
+                           std::span<Ranking> out) const {
+  count = std::clamp<std::size_t>(count, 1, kMaxRanked);
+  for (std::size_t first = 0; first < problems.size(); first += kBatch) {
+    const std::size_t size = std::min(kBatch, problems.size() - first);
+    const std::span<Ranking> rankings = out.subspan(first, size);
+    Batch batch{*impl_, *scratch.impl_};
+    batch.collect(problems.subspan(first, size), rankings);
+    if (batch.samples == 0) {
+      continue;
+    }
+    batch.compute_logits();
+    batch.judge_all();
+    for (std::size_t s = 0; s < batch.samples; ++s) {
+      Ranking& ranking = rankings[scratch.impl_->positions[s]];
+      const auto& classes =
+          impl_->data.classes.combinations[scratch.impl_->combinations[s]].classes;
+      select_top(batch.logits(s), classes, count, ranking);
+      ranking.confidence = scratch.impl_->judgements[s].confidence;
+      ranking.abstained = impl_->data.calibration.abstains(scratch.impl_->judgements[s]);
+    }
+  }
+}
+
+core::Decision Predictor::decide(const core::Context& context,
+                                 const core::Problem& problem,
+                                 const core::Constraints& constraints,
+                                 const core::BuildPolicy& policy,
+                                 std::size_t max_entries,
+                                 std::size_t max_engines,
+                                 Scratch& scratch) const {
+  core::Decision decision;
+  decision.model = impl_->data.info.name;
+  if (!impl_->knows(context)) {
+    return decision;
+  }
+  Ranking ranking;
+  rank(problem, 1, scratch, ranking);
+  decision.confidence = ranking.confidence;
+  if (ranking.abstained || ranking.count == 0) {
+    return decision;
+  }
+  // rank() left this problem's logits and judgement in the scratch memory.
+  const Batch batch{*impl_, *scratch.impl_, 1};
+  const std::span<const float> logits = batch.logits(0);
+  const auto& classes = impl_->data.classes.combinations[scratch.impl_->combinations[0]].classes;
+  std::vector<std::size_t> order(logits.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, std::greater<>{}, [&](std::size_t i) { return logits[i]; });
+
+  const double best_us = std::exp2(scratch.impl_->judgements[0].log2_best_us);
+  const double worth_us = best_us * kExpectedGain * policy.expected_uses + policy.cheap_build_us;
+  std::vector<core::DecisionEntry> allowed;
+  for (const std::size_t i : order) {
+    const core::DecisionEntry& entry = class_entry(classes[i]);
+    if (core::passes(entry, constraints) && !(entry.build_us > worth_us)) {
+      allowed.push_back(entry);
+    }
+  }
+  decision.entries = core::select_cover(allowed, max_entries, max_engines);
+  decision.source = decision.entries.empty() ? core::Source::kAbstain : core::Source::kPredicted;
+  return decision;
+}
+
+}  // namespace reformer::model

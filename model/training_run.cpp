@@ -1,0 +1,338 @@
+#include "model/training_run.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <mutex>
+
+#define XXH_INLINE_ALL
+#include "model/folds.h"
+
+#include <xxhash.h>
+
+namespace reformer::model {
+namespace {
+
+constexpr std::size_t kFewestProblems = 50;
+
+FitOptions fit_options(const TrainOptions& options, std::size_t inputs) {
+  FitOptions fit;
+  fit.shape = options.paper_widths ? paper_shape(options.block, options.blocks, inputs)
+                                   : default_shape(options.block, options.blocks, inputs);
+  fit.loss = options.loss;
+  fit.epochs = options.epochs;
+  fit.batch = options.batch;
+  fit.rate = options.rate;
+  fit.decay = options.decay;
+  fit.seed = options.seed;
+  fit.shards = options.shards;
+  return fit;
+}
+
+std::vector<std::size_t> samples_of(const Dataset& data, std::span<const std::size_t> problems) {
+  std::vector<std::size_t> samples;
+  for (const std::size_t problem : problems) {
+    if (const std::int64_t sample = data.sample_of(problem); sample >= 0) {
+      samples.push_back(static_cast<std::size_t>(sample));
+    }
+  }
+  return samples;
+}
+
+// What the calibration learns from predictions for `samples`, none of which was trained on.
+std::vector<JudgeSample> judge_samples(const Corpus& corpus,
+                                       const ClassList& classes,
+                                       const Dataset& data,
+                                       const ConfigFeatures& features,
+                                       const NetworkShape& shape,
+                                       std::span<const float> parameters,
+                                       std::span<const std::size_t> samples) {
+  std::vector<JudgeSample> result;
+  std::vector<float> exponentials;
+  predict(data,
+          features,
+          shape,
+          parameters,
+          samples,
+          [&](std::size_t index, std::span<const float>, std::span<const float> logits) {
+            const Sample& sample = data.samples()[index];
+            const CorpusProblem& problem = corpus.problems()[sample.problem];
+            NumericFeatures numeric{};
+            std::copy_n(data.input(index), kNumericFeatures, numeric.begin());
+            exponentials.resize(logits.size());
+            RankFeatures rank{};
+            rank_features(logits, numeric, exponentials, rank);
+            JudgeSample judged;
+            auto next = std::ranges::copy(numeric, judged.inputs.begin()).out;
+            next =
+                std::ranges::copy(
+                    indicator_features(classes.combinations[sample.combination].combination), next)
+                    .out;
+            std::ranges::copy(rank, next);
+            judged.log_slowdown = choose(data.existing(sample), logits).log_slowdown;
+            if (problem.heuristic_a_us > 0) {
+              judged.heuristic_log_slowdown = std::log(problem.heuristic_a_us / problem.best_us);
+            }
+            judged.log2_best_us = std::log2(problem.best_us);
+            result.push_back(judged);
+          });
+  return result;
+}
+
+std::string data_hash(const Corpus& corpus, std::span<const std::size_t> indices) {
+  XXH3_state_t state;
+  XXH3_128bits_reset(&state);
+  for (const std::size_t index : indices) {
+    const core::KeyHash& key = corpus.problems()[index].key;
+    XXH3_128bits_update(&state, key.bytes.data(), key.bytes.size());
+  }
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
+  core::KeyHash hash;
+  std::ranges::copy(canonical.digest, hash.bytes.begin());
+  return core::format_hash(hash);
+}
+
+class Run {
+ public:
+  Run(const Corpus& corpus,
+      std::span<const std::size_t> indices,
+      const TrainOptions& options,
+      const ParallelFor& parallel_for,
+      const OnProgress& on_progress)
+      : corpus_(corpus),
+        options_(options),
+        parallel_for_(parallel_for),
+        on_progress_(on_progress),
+        split_(split_by_shape(corpus, indices, options.validation_share, options.seed)),
+        classes_(
+            make_class_list(corpus, split_.train, options.class_choice, options.min_sightings)),
+        features_(classes_,
+                  options.head,
+                  options.own_vector_from > 0 ? options.own_vector_from
+                                              : std::numeric_limits<std::uint32_t>::max()) {}
+
+  core::Result<ModelData> run() {
+    const Normaliser normaliser = fit_normaliser(corpus_, split_.train);
+    const Dataset data(corpus_, classes_, normaliser, options_.loss);
+    const std::vector<std::size_t> train = samples_of(data, split_.train);
+    const std::vector<std::size_t> validation = samples_of(data, split_.held_out);
+    if (train.size() < kFewestProblems) {
+      return core::make_error(core::ErrorCode::kInvalidArgument,
+                              std::to_string(train.size()) + " problems to train on; at least " +
+                                  std::to_string(kFewestProblems) + " are needed");
+    }
+    const FitOptions fit_with = fit_options(options_, data.width());
+    const FitResult fitted =
+        fit(data,
+            features_,
+            train,
+            validation,
+            fit_with,
+            parallel_for_,
+            [this](const EpochReport& report) {
+              stopped_ = !on_progress_({TrainProgress::Stage::kNetwork, report, 0, 0});
+              return !stopped_;
+            });
+    ModelData model = assemble(data, fit_with.shape, normaliser, fitted);
+    const std::vector<JudgeSample> judged_validation = judge_samples(
+        corpus_, classes_, data, features_, fit_with.shape, fitted.parameters, validation);
+    std::vector<JudgeSample> judged = cross_fit();
+    if (judged.empty()) {
+      judged = judged_validation;
+    }
+    model.calibration = fit_calibration(judged, options_.seed);
+    add_metrics(model, judged_validation, fitted);
+    return model;
+  }
+
+ private:
+  ModelData assemble(const Dataset& data,
+                     const NetworkShape& shape,
+                     const Normaliser& normaliser,
+                     const FitResult& fitted) const {
+    const Network<float> network(shape, data.width(), features_);
+    ModelData model;
+    model.shape = shape;
+    model.normaliser = normaliser;
+    model.classes = classes_;
+    for (std::size_t c = 0; c < classes_.combinations.size(); ++c) {
+      const std::span<const std::uint32_t> rows = features_.combination_rows(c);
+      model.combination_rows.emplace_back(rows.begin(), rows.end());
+    }
+    model.trunk.assign(
+        fitted.parameters.begin(),
+        fitted.parameters.begin() + static_cast<std::ptrdiff_t>(network.trunk_parameters()));
+    model.rows.resize(features_.rows() * network.row_width());
+    network.compute_rows(fitted.parameters, model.rows);
+    for (const std::size_t index : split_.train) {
+      model.seen_shapes.push_back(static_cast<std::uint32_t>(corpus_.problems()[index].shape));
+    }
+    std::ranges::sort(model.seen_shapes);
+    const auto repeated = std::ranges::unique(model.seen_shapes);
+    model.seen_shapes.erase(repeated.begin(), repeated.end());
+
+    ModelInfo& info = model.info;
+    info.name = options_.name;
+    info.block = to_string(options_.block);
+    info.target = to_string(options_.loss.target);
+    info.blocks = static_cast<int>(options_.blocks);
+    info.sharpness = options_.loss.sharpness;
+    info.seed = options_.seed;
+    info.parameters = model.trunk.size() + model.rows.size();
+    info.classes = classes_.classes.size();
+    info.data_hash = data_hash(corpus_, split_.train);
+    info.training_problems = split_.train.size();
+    info.contexts = {corpus_.context()};
+    return model;
+  }
+
+  struct Fold {
+    const std::vector<std::uint32_t>* assignment = nullptr;
+    std::uint32_t number = 0;
+  };
+
+  // Predictions for every training problem by networks that did not see its shape, and once more by
+  // networks that saw nothing of its region. Folds run side by side.
+  std::vector<JudgeSample> cross_fit() {
+    if (options_.folds < 2 || stopped_) {
+      return {};
+    }
+    const auto by_shape = shape_folds(corpus_, split_.train, options_.folds, options_.seed + 1);
+    const auto by_region = region_folds(corpus_, split_.train, options_.folds, options_.seed + 2);
+    std::vector<Fold> folds;
+    for (std::uint32_t f = 0; f < options_.folds; ++f) {
+      folds.push_back({&by_shape, f});
+      folds.push_back({&by_region, f});
+    }
+    std::vector<std::vector<JudgeSample>> parts(folds.size());
+    std::mutex mutex;
+    std::size_t done = 0;
+    parallel_for_(folds.size(), [&](std::size_t i) {
+      if (!stopped_) {
+        parts[i] = run_fold(folds[i]);
+      }
+      const std::scoped_lock lock(mutex);
+      TrainProgress progress;
+      progress.stage = TrainProgress::Stage::kCalibration;
+      progress.folds_done = ++done;
+      progress.folds = folds.size();
+      stopped_ = !on_progress_(progress) || stopped_;
+    });
+    std::vector<JudgeSample> all;
+    for (const std::vector<JudgeSample>& part : parts) {
+      all.insert(all.end(), part.begin(), part.end());
+    }
+    return all;
+  }
+
+  std::vector<JudgeSample> run_fold(const Fold& fold) const {
+    std::vector<std::size_t> train;
+    std::vector<std::size_t> held_out;
+    for (std::size_t i = 0; i < split_.train.size(); ++i) {
+      ((*fold.assignment)[i] == fold.number ? held_out : train).push_back(split_.train[i]);
+    }
+    if (train.size() < kFewestProblems || held_out.empty()) {
+      return {};
+    }
+    const Dataset data(corpus_, classes_, fit_normaliser(corpus_, train), options_.loss);
+    FitOptions fit_with = fit_options(options_, data.width());
+    fit_with.shards = 1;
+    fit_with.epochs = std::max<std::size_t>(
+        1, static_cast<std::size_t>(static_cast<double>(options_.epochs) * options_.fold_epochs));
+    const ParallelFor inline_for = [](std::size_t count,
+                                      const std::function<void(std::size_t)>& body) {
+      for (std::size_t i = 0; i < count; ++i) {
+        body(i);
+      }
+    };
+    const FitResult fitted = fit(data,
+                                 features_,
+                                 samples_of(data, train),
+                                 {},
+                                 fit_with,
+                                 inline_for,
+                                 [this](const EpochReport&) { return !stopped_.load(); });
+    return judge_samples(corpus_,
+                         classes_,
+                         data,
+                         features_,
+                         fit_with.shape,
+                         fitted.parameters,
+                         samples_of(data, held_out));
+  }
+
+  // Figures over the validation problems.
+  static void add_metrics(ModelData& model,
+                          std::span<const JudgeSample> validation,
+                          const FitResult& fitted) {
+    double chosen = 0;
+    double heuristic = 0;
+    double served = 0;
+    std::size_t abstained = 0;
+    for (const JudgeSample& sample : validation) {
+      const float a = std::max(0.0F, sample.heuristic_log_slowdown);
+      const bool abstain = model.calibration.abstains(judge(model.calibration, sample.inputs));
+      abstained += abstain ? 1 : 0;
+      chosen += static_cast<double>(sample.log_slowdown);
+      heuristic += static_cast<double>(a);
+      served += static_cast<double>(
+          abstain && sample.heuristic_log_slowdown >= 0 ? a : sample.log_slowdown);
+    }
+    const double n = std::max(1.0, static_cast<double>(validation.size()));
+    model.info.metrics = {{"validation_problems", static_cast<double>(validation.size())},
+                          {"validation_model_geomean_slowdown", std::exp(chosen / n)},
+                          {"validation_served_geomean_slowdown", std::exp(served / n)},
+                          {"validation_heuristic_a_geomean_slowdown", std::exp(heuristic / n)},
+                          {"validation_abstained", static_cast<double>(abstained)},
+                          {"best_epoch", static_cast<double>(fitted.best_epoch)}};
+  }
+
+  const Corpus& corpus_;
+  const TrainOptions& options_;
+  const ParallelFor& parallel_for_;
+  const OnProgress& on_progress_;
+  Split split_;
+  ClassList classes_;
+  ConfigFeatures features_;
+  std::atomic<bool> stopped_ = false;
+};
+
+}  // namespace
+
+std::optional<TrainOptions> preset(std::string_view name) {
+  TrainOptions options;
+  if (name == "default") {
+    options.loss = {TargetKind::kRatio, 4, 0.2F, 10};
+    return options;
+  }
+  if (name == "paper") {
+    options.loss = {TargetKind::kRatio, 1, 0, 0};
+    options.head = HeadKind::kPlain;
+    options.class_choice = ClassChoice::kCover;
+    options.min_sightings = 1;
+    options.paper_widths = true;
+    options.decay = 0.01F;
+    return options;
+  }
+  return std::nullopt;
+}
+
+core::Result<ModelData> train_model(const Corpus& corpus,
+                                    std::span<const std::size_t> indices,
+                                    const TrainOptions& options,
+                                    const ParallelFor& parallel_for,
+                                    const OnProgress& on_progress) {
+  if (options.blocks == 0 || options.blocks > 16) {
+    return core::make_error(core::ErrorCode::kInvalidArgument, "blocks: 1 to 16");
+  }
+  if (options.epochs == 0 || options.batch == 0 || options.shards == 0) {
+    return core::make_error(core::ErrorCode::kInvalidArgument,
+                            "epochs, batch and shards must be positive");
+  }
+  return Run(corpus, indices, options, parallel_for, on_progress).run();
+}
+
+}  // namespace reformer::model
