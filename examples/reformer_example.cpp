@@ -1,0 +1,389 @@
+// A plain user of cuDNN's backend API, which knows nothing of reformerd: for each convolution of a
+// list it asks cuDNN's heuristic (mode A), takes the first configuration that makes a plan, and,
+// with a GPU, runs it. Prints one JSON object a line:
+//   problem, config, decision_us (asking and fetching), plan_us, workspace_bytes, time_us (null
+//   without a GPU), choices (how many configurations were on offer).
+//
+//   reformer_example [--device-prop FILE] [--repeat N] LIST
+//
+// --device-prop: device properties in JSON to use instead of a GPU; nothing is executed then.
+// LIST: one convolution a line in the form of docs/problems.md; '#' begins a comment.
+#include "examples/backend.h"
+#include "examples/gpu.h"
+
+#include "core/engine_config.h"
+#include "core/problem_text.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+
+namespace example {
+
+void check(cudnnStatus_t status, const char* what) {
+  if (status != CUDNN_STATUS_SUCCESS) {
+    std::fprintf(stderr, "reformer_example: %s: %s\n", what, cudnnGetErrorString(status));
+    std::exit(1);
+  }
+}
+
+namespace {
+
+namespace core = reformer::core;
+using Clock = std::chrono::steady_clock;
+
+double microseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+}
+
+cudnnDataType_t data_type(core::DataType type) {
+  switch (type) {
+    case core::DataType::kF64:
+      return CUDNN_DATA_DOUBLE;
+    case core::DataType::kF16:
+      return CUDNN_DATA_HALF;
+    case core::DataType::kBf16:
+      return CUDNN_DATA_BFLOAT16;
+    case core::DataType::kI8:
+      return CUDNN_DATA_INT8;
+    case core::DataType::kU8:
+      return CUDNN_DATA_UINT8;
+    case core::DataType::kI32:
+      return CUDNN_DATA_INT32;
+    case core::DataType::kI64:
+      return CUDNN_DATA_INT64;
+    case core::DataType::kFp8E4m3:
+      return CUDNN_DATA_FP8_E4M3;
+    case core::DataType::kFp8E5m2:
+      return CUDNN_DATA_FP8_E5M2;
+    case core::DataType::kFastFloatForFp8:
+      return CUDNN_DATA_FAST_FLOAT_FOR_FP8;
+    case core::DataType::kF32:
+      break;
+  }
+  return CUDNN_DATA_FLOAT;
+}
+
+// The axes of a 2-D or 3-D problem, without a flat depth.
+template <typename Array>
+std::vector<std::int64_t> axes(const Array& values, bool deep) {
+  std::vector<std::int64_t> chosen;
+  const std::size_t depth = values.size() - 3;
+  for (std::size_t axis = 0; axis < values.size(); ++axis) {
+    if (deep || axis != depth) {
+      chosen.push_back(values[axis]);
+    }
+  }
+  return chosen;
+}
+
+std::unique_ptr<Descriptor> make_tensor(const core::TensorSpec& spec, bool deep, std::int64_t uid) {
+  auto tensor = std::make_unique<Descriptor>(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+  const cudnnDataType_t type = data_type(spec.type);
+  tensor->set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
+  tensor->set_ints(CUDNN_ATTR_TENSOR_DIMENSIONS, axes(spec.dims, deep));
+  tensor->set_ints(CUDNN_ATTR_TENSOR_STRIDES, axes(spec.strides, deep));
+  tensor->set_int(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, spec.alignment);
+  tensor->set_int(CUDNN_ATTR_TENSOR_UNIQUE_ID, uid);
+  tensor->finalize();
+  return tensor;
+}
+
+std::unique_ptr<Descriptor> make_convolution(const core::Problem& problem, bool deep) {
+  auto convolution = std::make_unique<Descriptor>(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+  const cudnnDataType_t compute = data_type(problem.compute_type);
+  const cudnnConvolutionMode_t mode = problem.mode == core::ConvolutionMode::kConvolution
+                                          ? CUDNN_CONVOLUTION
+                                          : CUDNN_CROSS_CORRELATION;
+  convolution->set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute);
+  convolution->set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
+  convolution->set_int(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, deep ? 3 : 2);
+  convolution->set_ints(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, axes(problem.pad_before, deep));
+  convolution->set_ints(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, axes(problem.pad_after, deep));
+  convolution->set_ints(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, axes(problem.stride, deep));
+  convolution->set_ints(CUDNN_ATTR_CONVOLUTION_DILATIONS, axes(problem.dilation, deep));
+  convolution->finalize();
+  return convolution;
+}
+
+// The descriptor type and attributes of each operation: convolution, x, w, y, alpha, beta.
+struct OperationNames {
+  cudnnBackendDescriptorType_t type;
+  std::array<cudnnBackendAttributeName_t, 6> attributes;
+};
+constexpr std::array<OperationNames, 3> kOperations{{
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+     {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA}},
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+     {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA}},
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+     {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA}},
+}};
+
+std::unique_ptr<Descriptor> make_graph(const core::Problem& problem, cudnnHandle_t handle) {
+  const bool deep = problem.spatial_rank == 3;
+  const auto x = make_tensor(problem.x, deep, 'x');
+  const auto w = make_tensor(problem.w, deep, 'w');
+  const auto y = make_tensor(problem.y, deep, 'y');
+  const auto convolution = make_convolution(problem, deep);
+  const OperationNames& names = kOperations.at(static_cast<std::size_t>(problem.operation));
+  Descriptor operation(names.type);
+  const Descriptor* parts[] = {convolution.get(), x.get(), w.get(), y.get()};
+  for (std::size_t i = 0; i < 4; ++i) {
+    operation.set_descriptor(names.attributes[i], *parts[i]);
+  }
+  const float factors[] = {1, 0};
+  operation.set(names.attributes[4], CUDNN_TYPE_FLOAT, 1, &factors[0]);
+  operation.set(names.attributes[5], CUDNN_TYPE_FLOAT, 1, &factors[1]);
+  operation.finalize();
+  auto graph = std::make_unique<Descriptor>(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+  graph->set_descriptor(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
+  if (handle != nullptr) {
+    graph->set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+  }
+  graph->finalize();
+  return graph;
+}
+
+core::EngineConfig read_config(const Descriptor& configuration) {
+  Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+  cudnnBackendDescriptor_t pointer = engine.get();
+  configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &pointer);
+  std::int64_t index = -1;
+  engine.get(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &index);
+  core::EngineConfig config(static_cast<std::int32_t>(index));
+  std::vector<std::unique_ptr<Descriptor>> choices;
+  std::vector<cudnnBackendDescriptor_t> pointers;
+  for (std::size_t i = 0; i < core::kMaxKnobs; ++i) {
+    choices.push_back(std::make_unique<Descriptor>(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR));
+    pointers.push_back(choices.back()->get());
+  }
+  const std::int64_t count = configuration.get(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
+                                               CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                               static_cast<std::int64_t>(pointers.size()),
+                                               pointers.data());
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Descriptor& choice = *choices[static_cast<std::size_t>(i)];
+    cudnnBackendKnobType_t type{};
+    std::int64_t value = 0;
+    choice.get(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &type);
+    choice.get(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &value);
+    (void)config.add_knob({static_cast<std::int32_t>(type), static_cast<std::int32_t>(value)});
+  }
+  return config;
+}
+
+// What the program runs with: a GPU, or the properties of one.
+struct Target {
+  std::unique_ptr<Gpu> gpu;
+  std::unique_ptr<Descriptor> properties;
+  int repeat = 20;
+};
+
+// The heuristic's list for one graph: how many there are, and the first `wanted` of them.
+class Heuristic {
+ public:
+  Heuristic(const Descriptor& graph, const Target& target)
+      : query_(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR) {
+    const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
+    query_.set_descriptor(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
+    query_.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+    if (target.properties != nullptr) {
+      query_.set_descriptor(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, *target.properties);
+    }
+    query_.finalize();
+    count_ = query_.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, nullptr);
+  }
+  [[nodiscard]] std::int64_t count() const { return count_; }
+  std::vector<std::unique_ptr<Descriptor>> fetch(std::int64_t wanted) {
+    std::vector<std::unique_ptr<Descriptor>> configurations;
+    std::vector<cudnnBackendDescriptor_t> pointers;
+    for (std::int64_t i = 0; i < std::min(wanted, count_); ++i) {
+      configurations.push_back(std::make_unique<Descriptor>(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR));
+      pointers.push_back(configurations.back()->get());
+    }
+    const std::int64_t fetched = query_.get(CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                            CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                            static_cast<std::int64_t>(pointers.size()),
+                                            pointers.data());
+    configurations.resize(static_cast<std::size_t>(fetched));
+    return configurations;
+  }
+
+ private:
+  Descriptor query_;
+  std::int64_t count_ = 0;
+};
+
+std::unique_ptr<Descriptor> make_plan(const Descriptor& configuration, const Target& target) {
+  auto plan = std::make_unique<Descriptor>(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+  plan->set_descriptor(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
+  if (target.properties != nullptr) {
+    plan->set_descriptor(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *target.properties);
+  } else {
+    cudnnHandle_t handle = target.gpu->handle();
+    plan->set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+  }
+  return plan->try_finalize() == CUDNN_STATUS_SUCCESS ? std::move(plan) : nullptr;
+}
+
+std::size_t bytes_of(const core::TensorSpec& tensor) {
+  std::int64_t elements = 1;
+  for (std::size_t axis = 0; axis < core::kTensorAxes; ++axis) {
+    elements += (tensor.dims[axis] - 1) * tensor.strides[axis];
+  }
+  return static_cast<std::size_t>(elements) * static_cast<std::size_t>(core::size_of(tensor.type));
+}
+
+bool run_problem(const core::Problem& problem, const Target& target) {
+  const std::string text = core::format_problem(problem);
+  const auto graph = make_graph(problem, target.gpu ? target.gpu->handle() : nullptr);
+  const auto asked = Clock::now();
+  Heuristic heuristic(*graph, target);
+  auto configurations = heuristic.fetch(1);
+  const double decision_us = microseconds_since(asked);
+  std::unique_ptr<Descriptor> plan;
+  std::size_t chosen = 0;
+  double plan_us = 0;
+  // The first one does nearly always; only if it does not are the others fetched.
+  for (; chosen < configurations.size(); ++chosen) {
+    const auto started = Clock::now();
+    plan = make_plan(*configurations[chosen], target);
+    plan_us = microseconds_since(started);
+    if (plan != nullptr) {
+      break;
+    }
+    if (chosen == 0) {
+      configurations = heuristic.fetch(heuristic.count());
+    }
+  }
+  if (plan == nullptr) {
+    std::fprintf(stderr, "reformer_example: %s: no configuration makes a plan\n", text.c_str());
+    return false;
+  }
+  std::int64_t workspace = 0;
+  plan->get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &workspace);
+  const std::string config = core::format_engine_config(read_config(*configurations[chosen]));
+  std::string time = "null";
+  if (target.gpu != nullptr) {
+    const double us =
+        target.gpu->time(plan->get(),
+                         {bytes_of(problem.x), bytes_of(problem.w), bytes_of(problem.y)},
+                         static_cast<std::size_t>(workspace),
+                         target.repeat);
+    if (us < 0) {
+      std::fprintf(stderr, "reformer_example: %s: did not run\n", text.c_str());
+      return false;
+    }
+    time = std::to_string(us);
+  }
+  std::printf(
+      "{\"problem\":\"%s\",\"config\":\"%s\",\"decision_us\":%.1f,\"plan_us\":%.1f,"
+      "\"workspace_bytes\":%lld,\"time_us\":%s,\"choices\":%lld}\n",
+      text.c_str(),
+      config.c_str(),
+      decision_us,
+      plan_us,
+      static_cast<long long>(workspace),
+      time.c_str(),
+      static_cast<long long>(heuristic.count()));
+  std::fflush(stdout);
+  return true;
+}
+
+std::unique_ptr<Descriptor> read_properties(const char* path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  const std::string json = text.str();
+  if (!file || json.empty()) {
+    std::fprintf(stderr, "reformer_example: %s: cannot be read\n", path);
+    std::exit(1);
+  }
+  auto properties = std::make_unique<Descriptor>(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
+  properties->set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION,
+                  CUDNN_TYPE_CHAR,
+                  static_cast<std::int64_t>(json.size()),
+                  json.data());
+  properties->finalize();
+  return properties;
+}
+
+int run_list(const char* path, const Target& target) {
+  std::ifstream file(path);
+  if (!file) {
+    std::fprintf(stderr, "reformer_example: %s: cannot be read\n", path);
+    return 1;
+  }
+  bool ok = true;
+  int number = 0;
+  for (std::string line; std::getline(file, line);) {
+    ++number;
+    line.erase(std::min(line.find('#'), line.size()));
+    if (line.find_first_not_of(" \t\r") == std::string::npos) {
+      continue;
+    }
+    const auto problem = core::parse_problem(line);
+    if (!problem) {
+      std::fprintf(
+          stderr, "reformer_example: %s:%d: %s\n", path, number, problem.error().message.c_str());
+      return 1;
+    }
+    ok = run_problem(*problem, target) && ok;
+  }
+  return ok ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace example
+
+int main(int argc, char** argv) {
+  const char* list = nullptr;
+  const char* properties = nullptr;
+  example::Target target;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--device-prop") == 0 && i + 1 < argc) {
+      properties = argv[++i];
+    } else if (std::strcmp(argv[i], "--repeat") == 0 && i + 1 < argc) {
+      target.repeat = std::max(1, std::atoi(argv[++i]));
+    } else if (argv[i][0] != '-' && list == nullptr) {
+      list = argv[i];
+    } else {
+      list = nullptr;
+      break;
+    }
+  }
+  if (list == nullptr) {
+    std::fprintf(stderr, "usage: reformer_example [--device-prop FILE] [--repeat N] LIST\n");
+    return 2;
+  }
+  if (properties != nullptr) {
+    target.properties = example::read_properties(properties);
+  } else if ((target.gpu = example::Gpu::find()) == nullptr) {
+    std::fprintf(stderr, "reformer_example: no GPU here; use --device-prop FILE\n");
+    return 1;
+  }
+  return example::run_list(list, target);
+}
