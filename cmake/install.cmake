@@ -1,8 +1,14 @@
 # `cmake --install`: binaries, the client library with its header, CMake package and pkg-config file,
 # the shim, man pages, completions, systemd units, configuration, shipped data.
-foreach(program reformerd reformerctl reformer-worker)
+foreach(program reformerd reformerctl)
   if(TARGET ${program})
     install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  endif()
+endforeach()
+# Where reformerd looks for it.
+foreach(program reformer-worker reformer_worker)
+  if(TARGET ${program})
+    install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/reformer)
   endif()
 endforeach()
 # Loaded by LD_PRELOAD, never linked.
