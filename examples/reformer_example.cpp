@@ -1,6 +1,6 @@
 // A plain user of cuDNN's backend API, which knows nothing of reformerd: for each convolution of a
-// list it asks cuDNN's heuristic (mode A), takes the first configuration that makes a plan, and,
-// with a GPU, runs it. Prints one JSON object a line:
+// list it asks cuDNN's heuristic (mode A) for its whole list, takes the first configuration that
+// makes a plan, and, with a GPU, runs it. Prints one JSON object a line:
 //   problem, config, decision_us (asking and fetching), plan_us, workspace_bytes, time_us (null
 //   without a GPU), choices (how many configurations were on offer).
 //
@@ -202,7 +202,7 @@ struct Target {
   int repeat = 20;
 };
 
-// The heuristic's list for one graph: how many there are, and the first `wanted` of them.
+// The heuristic's list for one graph.
 class Heuristic {
  public:
   Heuristic(const Descriptor& graph, const Target& target)
@@ -217,10 +217,10 @@ class Heuristic {
     count_ = query_.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, nullptr);
   }
   [[nodiscard]] std::int64_t count() const { return count_; }
-  std::vector<std::unique_ptr<Descriptor>> fetch(std::int64_t wanted) {
+  std::vector<std::unique_ptr<Descriptor>> fetch() {
     std::vector<std::unique_ptr<Descriptor>> configurations;
     std::vector<cudnnBackendDescriptor_t> pointers;
-    for (std::int64_t i = 0; i < std::min(wanted, count_); ++i) {
+    for (std::int64_t i = 0; i < count_; ++i) {
       configurations.push_back(std::make_unique<Descriptor>(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR));
       pointers.push_back(configurations.back()->get());
     }
@@ -262,21 +262,17 @@ bool run_problem(const core::Problem& problem, const Target& target) {
   const auto graph = make_graph(problem, target.gpu ? target.gpu->handle() : nullptr);
   const auto asked = Clock::now();
   Heuristic heuristic(*graph, target);
-  auto configurations = heuristic.fetch(1);
+  const auto configurations = heuristic.fetch();
   const double decision_us = microseconds_since(asked);
   std::unique_ptr<Descriptor> plan;
   std::size_t chosen = 0;
   double plan_us = 0;
-  // The first one does nearly always; only if it does not are the others fetched.
   for (; chosen < configurations.size(); ++chosen) {
     const auto started = Clock::now();
     plan = make_plan(*configurations[chosen], target);
     plan_us = microseconds_since(started);
     if (plan != nullptr) {
       break;
-    }
-    if (chosen == 0) {
-      configurations = heuristic.fetch(heuristic.count());
     }
   }
   if (plan == nullptr) {

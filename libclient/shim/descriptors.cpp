@@ -313,7 +313,7 @@ Record Descriptors::take(cudnnBackendDescriptor_t descriptor) {
   return node.empty() ? Record{} : std::move(node.mapped());
 }
 
-Record record_for(cudnnBackendDescriptorType_t type) {
+Record record_for(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t descriptor) {
   switch (type) {
     case CUDNN_BACKEND_TENSOR_DESCRIPTOR:
       return TensorRecord{};
@@ -326,9 +326,9 @@ Record record_for(cudnnBackendDescriptorType_t type) {
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR:
       return operation_record(core::Operation::kFilterGradient);
     case CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR:
-      return GraphRecord{};
+      return GraphRecord{std::make_shared<Kept>(descriptor), std::nullopt};
     case CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR:
-      return DevicePropertiesRecord{};
+      return DevicePropertiesRecord{std::make_shared<Kept>(descriptor), {}};
     case CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR:
       return HeuristicsRecord{};
     case CUDNN_BACKEND_ENGINECFG_DESCRIPTOR:

@@ -49,20 +49,45 @@ struct OperationRecord {
   std::optional<TensorRecord> x, w, y;
   bool strange = false;
 };
+// A descriptor of the application that answers still need: its destruction is put off until nobody
+// does.
+class Kept {
+ public:
+  using Destroy = cudnnStatus_t (*)(cudnnBackendDescriptor_t);
+  explicit Kept(cudnnBackendDescriptor_t descriptor) : descriptor_(descriptor) {}
+  ~Kept() {
+    if (destroy_ != nullptr) {
+      destroy_(descriptor_);
+    }
+  }
+  Kept(const Kept&) = delete;
+  Kept& operator=(const Kept&) = delete;
+  [[nodiscard]] const cudnnBackendDescriptor_t& get() const { return descriptor_; }
+  // The application has let go of it. Before the caller drops its own reference.
+  void destroy_at_last(Destroy destroy) { destroy_ = destroy; }
+
+ private:
+  const cudnnBackendDescriptor_t descriptor_;
+  Destroy destroy_ = nullptr;
+};
+
 struct GraphRecord {
+  std::shared_ptr<Kept> kept;
   std::optional<core::Problem> problem;  // of a graph with one convolution that is understood
 };
 struct DevicePropertiesRecord {
+  std::shared_ptr<Kept> kept;
   std::string json;
 };
-// Built for one answered heuristics query.
+// What one answered heuristics query has built; shared by the query and by those of its
+// configurations that are not built yet.
 struct Served {
   const client::Answer* answer = nullptr;
   std::size_t context = 0;
-  cudnnBackendDescriptor_t graph = nullptr;
-  cudnnBackendDescriptor_t device_properties = nullptr;
-  std::vector<std::pair<std::int32_t, cudnnBackendDescriptor_t>> engines;  // by global index
-  std::size_t entries = 0;                                                 // that are offered
+  std::shared_ptr<Kept> graph;
+  std::shared_ptr<Kept> device_properties;                              // may be null
+  std::vector<std::pair<std::int32_t, std::unique_ptr<Kept>>> engines;  // by global index
+  std::mutex building;  // two threads may use two configurations of one list
 };
 struct HeuristicsRecord {
   std::int64_t mode = -1;
@@ -72,6 +97,10 @@ struct HeuristicsRecord {
   std::shared_ptr<Served> served;  // set while the real Finalize is being skipped
 };
 struct ConfigurationRecord {
+  // Set in a configuration that the application has been given and nobody has looked at yet: it is
+  // built when it is first used.
+  std::shared_ptr<Served> pending;
+  std::size_t entry = 0;
   client::UseCounter* counter = nullptr;
 };
 struct PlanRecord {
@@ -139,7 +168,8 @@ class Descriptors {
 };
 
 // The record to begin a new descriptor with; monostate for kinds that do not matter.
-[[nodiscard]] Record record_for(cudnnBackendDescriptorType_t type);
+[[nodiscard]] Record record_for(cudnnBackendDescriptorType_t type,
+                                cudnnBackendDescriptor_t descriptor);
 
 // Notes an attribute that cuDNN has accepted.
 void note_attribute(Descriptors& descriptors,

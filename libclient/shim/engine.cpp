@@ -37,22 +37,25 @@ class Owned {
 cudnnBackendDescriptor_t engine_of(const RealCudnn& real, Served& served, std::int32_t index) {
   for (const auto& [known, engine] : served.engines) {
     if (known == index) {
-      return engine;
+      return engine->get();
     }
   }
   Owned engine(real, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   const std::int64_t wide = index;
   if (!engine.set(
-          CUDNN_ATTR_ENGINE_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, &served.graph) ||
+          CUDNN_ATTR_ENGINE_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, &served.graph->get()) ||
       !engine.set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, &wide) ||
       (served.device_properties != nullptr && !engine.set(CUDNN_ATTR_ENGINE_DEVICEPROP,
                                                           CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                                                          &served.device_properties)) ||
+                                                          &served.device_properties->get())) ||
       !engine.finalize()) {
     return nullptr;
   }
-  served.engines.emplace_back(index, engine.get());
-  return engine.release();
+  auto kept = std::make_unique<Kept>(engine.get());
+  kept->destroy_at_last(real.destroy);
+  (void)engine.release();
+  served.engines.emplace_back(index, std::move(kept));
+  return served.engines.back().second->get();
 }
 
 }  // namespace

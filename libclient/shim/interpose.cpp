@@ -53,7 +53,6 @@ void step_aside(Session& session, const RealCudnn& real, cudnnBackendDescriptor_
   session.descriptors().with<HeuristicsRecord>(
       heuristics, [&served](HeuristicsRecord& record) { served.swap(record.served); });
   if (served != nullptr) {
-    Session::release(real, *served);
     real.finalize(heuristics);
   }
 }
@@ -76,10 +75,10 @@ bool get_results(Session& session,
     step_aside(session, real, descriptor);
     return false;
   }
-  std::int64_t answered = static_cast<std::int64_t>(served->entries);
+  auto answered = static_cast<std::int64_t>(served->answer->decision.entries.size());
   if (requested > 0 && values != nullptr) {
     answered = session.fetch(
-        real, *served, requested, static_cast<const cudnnBackendDescriptor_t*>(values));
+        real, served, requested, static_cast<const cudnnBackendDescriptor_t*>(values));
     if (answered == 0) {
       step_aside(session, real, descriptor);
       return false;
@@ -110,7 +109,7 @@ EXPORT cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t t
   const cudnnStatus_t status = real->create(type, descriptor);
   if (status == CUDNN_STATUS_SUCCESS) {
     (void)assisted([&](Session& session) {
-      reformer::shim::Record record = reformer::shim::record_for(type);
+      reformer::shim::Record record = reformer::shim::record_for(type, *descriptor);
       if (!std::holds_alternative<std::monostate>(record)) {
         session.descriptors().put(*descriptor, std::move(record));
       }
@@ -126,15 +125,21 @@ EXPORT cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t desc
     return CUDNN_STATUS_NOT_INITIALIZED;
   }
   // Before the real call: the address is free for others right after it.
-  (void)assisted([&](Session& session) {
-    const reformer::shim::Record record = session.descriptors().take(descriptor);
-    const auto* heuristics = std::get_if<reformer::shim::HeuristicsRecord>(&record);
-    if (heuristics != nullptr && heuristics->served != nullptr) {
-      Session::release(*real, *heuristics->served);
+  const bool put_off = assisted([&](Session& session) {
+    reformer::shim::Record record = session.descriptors().take(descriptor);
+    std::shared_ptr<reformer::shim::Kept> kept;
+    if (auto* graph = std::get_if<reformer::shim::GraphRecord>(&record)) {
+      kept = std::move(graph->kept);
+    } else if (auto* properties = std::get_if<reformer::shim::DevicePropertiesRecord>(&record)) {
+      kept = std::move(properties->kept);
     }
+    if (kept == nullptr || kept.use_count() == 1) {
+      return false;
+    }
+    kept->destroy_at_last(real->destroy);
     return true;
   });
-  return real->destroy(descriptor);
+  return put_off ? CUDNN_STATUS_SUCCESS : real->destroy(descriptor);
 }
 
 EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor,
@@ -145,6 +150,12 @@ EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descripto
   const RealCudnn* real = real_cudnn();
   if (real == nullptr) {
     return CUDNN_STATUS_NOT_INITIALIZED;
+  }
+  if (name == CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG && count == 1 && values != nullptr) {
+    (void)assisted([&](Session& session) {
+      session.build_pending(*real, *static_cast<const cudnnBackendDescriptor_t*>(values));
+      return true;
+    });
   }
   const cudnnStatus_t status = real->set(descriptor, name, type, count, values);
   if (status == CUDNN_STATUS_SUCCESS) {
@@ -177,6 +188,10 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const des
     return CUDNN_STATUS_NOT_INITIALIZED;
   }
   const bool answered = assisted([&](Session& session) {
+    if (name >= CUDNN_ATTR_ENGINECFG_ENGINE && name <= CUDNN_ATTR_ENGINECFG_SHARED_MEMORY_USED) {
+      session.build_pending(*real, descriptor);
+      return false;
+    }
     return reformer::shim::get_results(
         session, *real, descriptor, name, type, requested, count, values);
   });

@@ -105,13 +105,16 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
   auto served = std::make_shared<Served>();
   served->answer = *answer;
   served->context = *context;
-  served->graph = heuristics->graph;
-  served->device_properties = heuristics->device_properties;
-  served->entries = (*answer)->decision.entries.size();
+  served->graph = graph->kept;
+  if (heuristics->device_properties != nullptr) {
+    descriptors_.with<DevicePropertiesRecord>(heuristics->device_properties,
+                                              [&served](const DevicePropertiesRecord& record) {
+                                                served->device_properties = record.kept;
+                                              });
+  }
   // The first entry is tried out now, while stepping aside is still possible.
   if (!try_entry(real, *served, 0)) {
     client_->note_failure("the first configuration of an answer does not build");
-    release(real, *served);
     return false;
   }
   descriptors_.with<HeuristicsRecord>(
@@ -121,30 +124,50 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
 }
 
 std::int64_t Session::fetch(const RealCudnn& real,
-                            Served& served,
+                            const std::shared_ptr<Served>& served,
                             std::int64_t requested,
                             const cudnnBackendDescriptor_t* configurations) {
-  std::int64_t filled = 0;
-  for (std::size_t entry = 0; entry < served.entries && filled < requested; ++entry) {
-    const cudnnBackendDescriptor_t configuration = configurations[filled];
-    if (!build_entry(real, served, entry, configuration)) {
-      client_->note_failure("a configuration of an answer does not build");
-      continue;
+  const auto& entries = served->answer->decision.entries;
+  const auto count = std::min(static_cast<std::size_t>(requested), entries.size());
+  for (std::size_t entry = 0; entry < count; ++entry) {
+    ConfigurationRecord fresh;
+    fresh.counter =
+        client_->use_counter(served->context, served->answer->key, entries[entry].config);
+    if (entry == 0) {
+      const std::lock_guard lock(served->building);
+      if (!build_entry(real, *served, entry, configurations[entry])) {
+        return 0;
+      }
+    } else {
+      fresh.pending = served;
+      fresh.entry = entry;
     }
-    client::UseCounter* counter = client_->use_counter(
-        served.context, served.answer->key, served.answer->decision.entries[entry].config);
-    descriptors_.with<ConfigurationRecord>(
-        configuration, [counter](ConfigurationRecord& record) { record.counter = counter; });
-    ++filled;
+    descriptors_.put(configurations[entry], std::move(fresh));
   }
-  return filled;
+  return static_cast<std::int64_t>(count);
 }
 
-void Session::release(const RealCudnn& real, Served& served) {
-  for (const auto& [index, engine] : served.engines) {
-    real.destroy(engine);
+void Session::build_pending(const RealCudnn& real, cudnnBackendDescriptor_t configuration) {
+  std::shared_ptr<Served> served;
+  std::size_t entry = 0;
+  descriptors_.with<ConfigurationRecord>(configuration, [&](ConfigurationRecord& record) {
+    served.swap(record.pending);
+    entry = record.entry;
+  });
+  if (served == nullptr) {
+    return;
   }
-  served.engines.clear();
+  const std::lock_guard lock(served->building);
+  if (build_entry(real, *served, entry, configuration)) {
+    return;
+  }
+  client_->note_failure("a configuration of an answer does not build");
+  if (build_entry(real, *served, 0, configuration)) {
+    client::UseCounter* counter = client_->use_counter(
+        served->context, served->answer->key, served->answer->decision.entries[0].config);
+    descriptors_.with<ConfigurationRecord>(
+        configuration, [counter](ConfigurationRecord& record) { record.counter = counter; });
+  }
 }
 
 void Session::count_execution(cudnnBackendDescriptor_t plan) {

@@ -36,13 +36,16 @@ class Session {
 
   // Whether the heuristics query is answered here, so that the real Finalize is to be skipped.
   bool answer(const RealCudnn& real, cudnnBackendDescriptor_t heuristics);
-  // Fills the application's configurations with the first `requested` entries; how many it filled.
+  // Hands out the first `requested` entries in the application's configurations: the first one
+  // built, the others to be built when they are used (an engine costs as much as the whole answer).
+  // How many.
   std::int64_t fetch(const RealCudnn& real,
-                     Served& served,
+                     const std::shared_ptr<Served>& served,
                      std::int64_t requested,
                      const cudnnBackendDescriptor_t* configurations);
-  // Gives the engines back.
-  static void release(const RealCudnn& real, Served& served);
+  // To be called before anything is done with a configuration: builds it if that was put off. One
+  // that cuDNN refuses becomes the list's first, which it has accepted.
+  void build_pending(const RealCudnn& real, cudnnBackendDescriptor_t configuration);
   void count_execution(cudnnBackendDescriptor_t plan);
 
  private:
