@@ -14,7 +14,9 @@ namespace reformer::storage {
 // Threads: one at a time.
 
 // Bits of a number without leading zeros; std::bit_width's type differs between libraries.
-[[nodiscard]] constexpr int width_of(std::uint64_t value) { return 64 - std::countl_zero(value); }
+[[nodiscard]] constexpr int width_of(std::uint64_t value) {
+  return 64 - std::countl_zero(value);
+}
 
 // The bits that golomb(value, order) takes.
 [[nodiscard]] constexpr int golomb_bits(std::uint64_t value, int order) {

@@ -1,0 +1,215 @@
+#include "storage/salvage.h"
+
+#include "storage/rocks_database.h"
+
+#include <fmt/core.h>
+
+#include <limits>
+#include <memory>
+#include <system_error>
+#include <vector>
+
+namespace reformer::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kAccuracyBatch = 256;
+
+using DatabasePtr = std::unique_ptr<RocksDatabase>;
+
+core::Result<DatabasePtr> create(const fs::path& directory,
+                                 const Schema& schema,
+                                 rocksdb::Env* env) {
+  std::error_code error;
+  fs::remove_all(directory, error);
+  core::Result<std::unique_ptr<Store>> store =
+      Store::open(directory, {.mode = OpenMode::kReadWrite, .env = env, .skip_damaged_log = false});
+  if (!store) {
+    return store.error();
+  }
+  if (const core::Status written = write_schema(**store, schema.version); !written) {
+    return written.error();
+  }
+  return RocksDatabase::make(*std::move(store), RocksDatabase::Damage::kRefuse);
+}
+
+// Opens it for reading with every leniency.
+core::Result<DatabasePtr> open_damaged(const fs::path& directory,
+                                       const Schema& schema,
+                                       rocksdb::Env* env) {
+  core::Result<std::unique_ptr<Store>> store =
+      Store::open(directory, {.mode = OpenMode::kReadOnly, .env = env, .skip_damaged_log = true});
+  if (!store) {
+    return store.error();
+  }
+  const core::Lookup<std::uint64_t> version = read_schema(**store);
+  if (!version) {
+    return version.error();
+  }
+  // Without a version it is taken for the current one: what is not so does not decode.
+  if (version->value_or(schema.version) != schema.version) {
+    return core::make_error(core::ErrorCode::kUnsupported,
+                            fmt::format("it is of schema {}", **version));
+  }
+  return RocksDatabase::make(*std::move(store), RocksDatabase::Damage::kSkip);
+}
+
+core::Status copy_records(RocksDatabase& from, RocksDatabase& to) {
+  core::Status copied = core::ok_status();
+  const core::Status walked = from.for_each_record(
+      [&](const core::Record& record) {
+        const core::Result<bool> stored =
+            to.put_record(record, Database::Merge::kForce, Durability::kBuffered);
+        if (!stored) {
+          copied = stored.error();
+        }
+        return stored.ok();
+      },
+      [](const core::KeyHash&, const core::Error&) {});  // stays in what is set aside
+  return copied.ok() ? walked : copied;
+}
+
+core::Status copy_accuracy(RocksDatabase& from, RocksDatabase& to) {
+  core::Status copied = core::ok_status();
+  std::vector<AccuracyRow> batch;
+  const auto flush = [&] {
+    if (!batch.empty()) {
+      copied = to.append_accuracy(batch);
+      batch.clear();
+    }
+    return copied.ok();
+  };
+  // Its own status says that some rows could not be read, which is why we are here.
+  (void)from.for_each_accuracy(std::numeric_limits<std::int64_t>::min(),
+                               [&](const AccuracyRow& row) {
+                                 batch.push_back(row);
+                                 return batch.size() < kAccuracyBatch || flush();
+                               });
+  (void)flush();
+  return copied;
+}
+
+core::Status copy_jobs(RocksDatabase& from, RocksDatabase& to) {
+  const core::Result<std::vector<QueuedJob>> jobs = from.jobs();
+  if (!jobs) {
+    return core::ok_status();  // measured again when somebody asks again
+  }
+  for (const QueuedJob& job : *jobs) {
+    if (const core::Status put = to.put_job(job); !put) {
+      return put;
+    }
+  }
+  return core::ok_status();
+}
+
+// Families whose bytes stand for themselves.
+core::Status copy_bytes(Store& from, Store& to, Family family, std::string_view prefix) {
+  core::Status copied = core::ok_status();
+  const core::Status walked = from.walk(
+      family,
+      prefix,
+      [&](std::string_view key, std::string_view value) {
+        if (!key.starts_with(prefix)) {
+          return false;
+        }
+        rocksdb::WriteBatch batch;
+        (void)batch.Put(to.handle(family), to_slice(key), to_slice(value));
+        copied = to.write(batch, Durability::kBuffered);
+        return copied.ok();
+      },
+      [](std::string_view, const core::Error&) {});
+  return copied.ok() ? walked : copied;
+}
+
+core::Status copy_all(RocksDatabase& from, RocksDatabase& to) {
+  for (const core::Status& copied :
+       {copy_records(from, to),
+        copy_accuracy(from, to),
+        copy_jobs(from, to),
+        copy_bytes(from.store(), to.store(), Family::kUses, ""),
+        copy_bytes(from.store(), to.store(), Family::kMeta, meta::kUserPrefix)}) {
+    if (!copied) {
+      return copied;
+    }
+  }
+  return to.store().sync();
+}
+
+// A second name for each file, or a copy where the file system has no links. RocksDB never changes
+// the tables (.sst) that it has written, so they may be shared; everything else is copied.
+core::Status link_files(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  fs::remove_all(to, error);
+  fs::create_directory(to, error);
+  for (fs::directory_iterator entry(from, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const fs::path target = to / entry->path().filename();
+    std::error_code link_error = std::make_error_code(std::errc::not_supported);
+    if (entry->path().extension() == ".sst") {
+      fs::create_hard_link(entry->path(), target, link_error);
+    }
+    if (std::error_code unknown; link_error && entry->is_regular_file(unknown) &&
+                                 entry->path().filename() != kDamageMarker) {
+      fs::copy_file(entry->path(), target, error);
+    }
+    if (error) {
+      break;
+    }
+  }
+  return error ? core::make_error(core::ErrorCode::kExhausted,
+                                  fmt::format("{}: {}", to.string(), error.message()))
+               : core::ok_status();
+}
+
+core::Result<DatabasePtr> open_repaired(const fs::path& directory,
+                                        const Schema& schema,
+                                        rocksdb::Env* env) {
+  const fs::path copy = repair_path(directory);
+  if (const core::Status linked = link_files(directory, copy); !linked) {
+    return linked.error();
+  }
+  const rocksdb::Status repaired = rocksdb::RepairDB(
+      copy.string(),
+      database_options({.mode = OpenMode::kReadWrite, .env = env, .skip_damaged_log = true}),
+      family_descriptors());
+  return repaired.ok() ? open_damaged(copy, schema, env) : to_error(directory.string(), repaired);
+}
+
+}  // namespace
+
+core::Result<std::uint64_t> salvage(const fs::path& directory,
+                                    const fs::path& fresh,
+                                    const Schema& schema,
+                                    rocksdb::Env* env) {
+  core::Result<DatabasePtr> from = open_damaged(directory, schema, env);
+  if (!from.ok() && from.error().code != core::ErrorCode::kUnsupported) {
+    from = open_repaired(directory, schema, env);
+  }
+  core::Result<DatabasePtr> to = create(fresh, schema, env);
+  if (!to) {
+    return to.error();
+  }
+  if (from.ok()) {
+    if (const core::Status copied = copy_all(**from, **to); !copied) {
+      return copied.error();
+    }
+  }
+  const core::Result<Counts> counts = (*to)->counts();
+  if (!counts) {
+    return counts.error();
+  }
+  from = core::make_error(core::ErrorCode::kUnavailable, "closed");
+  std::error_code error;
+  fs::remove_all(repair_path(directory), error);
+  return counts->records;
+}
+
+fs::path salvage_path(const fs::path& directory) {
+  return directory.string() + ".salvage";
+}
+fs::path repair_path(const fs::path& directory) {
+  return directory.string() + ".repair";
+}
+
+}  // namespace reformer::storage
