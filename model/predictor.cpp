@@ -254,6 +254,10 @@ bool Predictor::has_seen_shape(const core::Problem& problem) const {
                                     static_cast<std::uint32_t>(shape_hash(problem)));
 }
 
+bool Predictor::knows(const core::Context& context) const {
+  return impl_->knows(context);
+}
+
 void Predictor::rank(const core::Problem& problem,
                      std::size_t count,
                      Scratch& scratch,

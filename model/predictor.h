@@ -74,6 +74,10 @@ class Predictor {
 
   [[nodiscard]] const ModelInfo& info() const;
 
+  // Whether the model was trained for this GPU and cuDNN version. rank() does not ask; decide()
+  // does.
+  [[nodiscard]] bool knows(const core::Context& context) const;
+
   // Ranks the classes for a canonical problem: the best `count` (at most kMaxRanked) by logit.
   // Abstains without ranking (count 0) on fused problems and types it has no classes for.
   void rank(const core::Problem& problem, std::size_t count, Scratch& scratch, Ranking& out) const;

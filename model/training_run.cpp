@@ -95,6 +95,18 @@ std::string data_hash(const Corpus& corpus, std::span<const std::size_t> indices
   return core::format_hash(hash);
 }
 
+// "gamma3-ratio-s4-5f0c1a2b": what it is, and the beginning of the data's hash. No date: equal
+// trainings give equal files.
+std::string default_name(const ModelInfo& info) {
+  std::string sharpness = std::to_string(info.sharpness);
+  sharpness.erase(sharpness.find_last_not_of('0') + 1);
+  if (sharpness.back() == '.') {
+    sharpness.pop_back();
+  }
+  return info.block + std::to_string(info.blocks) + "-" + info.target + "-s" + sharpness + "-" +
+         info.data_hash.substr(0, 8);
+}
+
 class Run {
  public:
   Run(const Corpus& corpus,
@@ -175,7 +187,6 @@ class Run {
     model.seen_shapes.erase(repeated.begin(), repeated.end());
 
     ModelInfo& info = model.info;
-    info.name = options_.name;
     info.block = to_string(options_.block);
     info.target = to_string(options_.loss.target);
     info.blocks = static_cast<int>(options_.blocks);
@@ -184,6 +195,7 @@ class Run {
     info.parameters = model.trunk.size() + model.rows.size();
     info.classes = classes_.classes.size();
     info.data_hash = data_hash(corpus_, split_.train);
+    info.name = options_.name.empty() ? default_name(info) : options_.name;
     info.training_problems = split_.train.size();
     info.contexts = {corpus_.context()};
     return model;

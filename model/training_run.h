@@ -16,7 +16,7 @@ namespace reformer::model {
 
 // A whole training: split, classes, normaliser, network, cross-fitted calibration, figures.
 struct TrainOptions {
-  std::string name;  // becomes ModelInfo::name
+  std::string name;  // becomes ModelInfo::name; empty: made from what it is
   BlockKind block = BlockKind::kGamma;
   std::size_t blocks = 3;
   LossOptions loss;

@@ -1,0 +1,108 @@
+#include "cli/eval_scores.h"
+
+#include "cli/table.h"
+#include "cli/units.h"
+
+#include <fmt/format.h>
+
+namespace reformer::cli {
+namespace {
+
+constexpr std::array<const char*, ChooserScores::kChoosers> kTitles = {
+    "model", "served", "heuristic A", "heuristic B", "best of A's first 10", "oracle"};
+
+}  // namespace
+
+ChooserScores::ChooserScores(const model::Predictor& predictor)
+    : predictor_(predictor), scratch_(predictor) {}
+
+void ChooserScores::add(const core::Record& record) {
+  model::Ranking ranking;
+  if (predictor_.knows(record.key.context)) {
+    predictor_.rank(record.key.problem, model::kMaxRanked, scratch_, ranking);
+  }
+  const model::Score chosen = model::score_ranking(record, ranking, predictor_.classes());
+  scores_[kModel].push_back(chosen);
+  scores_[kServed].push_back(model::score_served(record, chosen));
+  scores_[kHeuristicA].push_back(model::score_heuristic_a(record));
+  scores_[kHeuristicB].push_back(model::score_heuristic_b(record));
+  scores_[kFirstTen].push_back(model::score_a_first_10(record));
+  scores_[kOracle].push_back(model::score_oracle(record));
+}
+
+Json summary_to_json(const model::Summary& s) {
+  const auto interval = [](const model::Interval& i) { return Json::array({i.low, i.high}); };
+  return {{"top1", s.top1},
+          {"top3", s.top3},
+          {"within_5pct", s.within_5pct},
+          {"geomean_slowdown", s.geomean_slowdown},
+          {"p90_slowdown", s.p90_slowdown},
+          {"p99_slowdown", s.p99_slowdown},
+          {"max_slowdown", s.max_slowdown},
+          {"total_time_ratio", s.total_time_ratio},
+          {"uncovered", s.uncovered},
+          {"abstained", s.abstained},
+          {"top1_95", interval(s.top1_95)},
+          {"top3_95", interval(s.top3_95)},
+          {"within_5pct_95", interval(s.within_5pct_95)},
+          {"geomean_slowdown_95", interval(s.geomean_slowdown_95)},
+          {"p90_slowdown_95", interval(s.p90_slowdown_95)}};
+}
+
+Json ChooserScores::to_json() const {
+  const auto of_chooser = [this](Chooser chooser) {
+    return summary_to_json(model::summarise(scores_[chooser]));
+  };
+  return {{"problems", problems()},
+          {"model", of_chooser(kModel)},
+          {"served", of_chooser(kServed)},
+          {"baselines",
+           {{"heuristic_a", of_chooser(kHeuristicA)},
+            {"heuristic_b", of_chooser(kHeuristicB)},
+            {"a_first_10", of_chooser(kFirstTen)},
+            {"oracle", of_chooser(kOracle)}}}};
+}
+
+void ChooserScores::print(std::ostream& out, bool colour) const {
+  Table table({{"chooser"},
+               {"fastest", Align::kRight},
+               {"top 3", Align::kRight},
+               {"within 5 %", Align::kRight},
+               {"mean", Align::kRight},
+               {"p90", Align::kRight},
+               {"p99", Align::kRight},
+               {"worst", Align::kRight},
+               {"time", Align::kRight},
+               {"not covered", Align::kRight},
+               {"abstained", Align::kRight}});
+  for (std::size_t i = 0; i < kChoosers; ++i) {
+    const model::Summary s = model::summarise(scores_[i]);
+    table.add({kTitles[i],
+               human_share(s.top1),
+               human_share(s.top3),
+               human_share(s.within_5pct),
+               human_factor(s.geomean_slowdown),
+               human_factor(s.p90_slowdown),
+               fmt::format("{:.2f}x", s.p99_slowdown),
+               fmt::format("{:.1f}x", s.max_slowdown),
+               human_factor(s.total_time_ratio),
+               human_count(s.uncovered),
+               human_count(s.abstained)});
+  }
+  table.print(out, colour);
+  const model::Summary served = model::summarise(scores_[kServed]);
+  const model::PairedComparison pair =
+      model::compare_paired(scores_[kServed], scores_[kHeuristicA]);
+  out << fmt::format(
+      "\nserved: mean {:.4f}x, 95 % interval {:.4f} to {:.4f}; against heuristic A {:.4f}x ({:.4f} "
+      "to "
+      "{:.4f})\n",
+      served.geomean_slowdown,
+      served.geomean_slowdown_95.low,
+      served.geomean_slowdown_95.high,
+      pair.slowdown_ratio,
+      pair.slowdown_ratio_95.low,
+      pair.slowdown_ratio_95.high);
+}
+
+}  // namespace reformer::cli

@@ -1,0 +1,44 @@
+#pragma once
+
+#include "cli/reply.h"
+#include "core/record.h"
+#include "model/predictor.h"
+#include "model/score.h"
+
+#include <array>
+#include <cstddef>
+#include <ostream>
+#include <string>
+#include <vector>
+
+namespace reformer::cli {
+
+// Scores of a model, of what is served, and of the baselines, over many records.
+class ChooserScores {
+ public:
+  enum Chooser : std::size_t { kModel, kServed, kHeuristicA, kHeuristicB, kFirstTen, kOracle };
+  static constexpr std::size_t kChoosers = 6;
+
+  // `predictor` must outlive it.
+  explicit ChooserScores(const model::Predictor& predictor);
+
+  void add(const core::Record& record);
+  [[nodiscard]] std::size_t problems() const { return scores_[kModel].size(); }
+  [[nodiscard]] const std::vector<model::Score>& of(Chooser chooser) const {
+    return scores_[chooser];
+  }
+
+  // problems, model, served, baselines.{heuristic_a, heuristic_b, a_first_10, oracle}.
+  [[nodiscard]] Json to_json() const;
+  void print(std::ostream& out, bool colour) const;
+
+ private:
+  const model::Predictor& predictor_;
+  model::Predictor::Scratch scratch_;
+  std::array<std::vector<model::Score>, kChoosers> scores_;
+};
+
+// The figures of one chooser, with the keys of docs/model.md.
+[[nodiscard]] Json summary_to_json(const model::Summary& summary);
+
+}  // namespace reformer::cli
