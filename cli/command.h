@@ -1,6 +1,7 @@
 #pragma once
 
 #include "cli/channel.h"
+#include "cli/exit_code.h"
 
 #include <CLI/CLI.hpp>
 #include <ostream>
@@ -12,16 +13,6 @@
 // session.exit_code. To add one: write cli/NAME.cpp, declare the function in commands.h, call it in
 // program.cpp, and name it in cli/completions/ and docs/man/reformerctl.1 (a test looks).
 namespace reformer::cli {
-
-// Documented in reformerctl(1).
-enum ExitCode : int {
-  kExitOk = 0,
-  kExitFailed = 1,       // the command ran and did not succeed; the message says why
-  kExitUsage = 2,        // wrong options or arguments
-  kExitNotFound = 3,     // the problem, model or record asked for does not exist
-  kExitUnavailable = 4,  // the daemon is not running or does not answer
-  kExitAlarm = 5,        // `check` found something to look at
-};
 
 // What every subcommand shares. Outlives the App.
 struct Session {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cli/exit_code.h"
 #include "cli/program.h"
 
 #include <deque>
