@@ -1,0 +1,196 @@
+// The example program, linked to the real cuDNN, under the shim and a daemon that behaves in
+// various ways.
+#include "core/decision.h"
+#include "core/problem_text.h"
+#include "interchange/measurements.h"
+#include "tests/libclient/fake_daemon.h"
+#include "tests/shim/run_example.h"
+
+#include <boost/test/data/test_case.hpp>
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace {
+
+using reformer::test::Behaviour;
+using reformer::test::ExampleRun;
+using reformer::test::FakeDaemon;
+using reformer::test::run_program;
+using reformer::test::TemporaryFolder;
+namespace core = reformer::core;
+
+const std::string kSource = REFORMER_SOURCE_DIR;
+
+// Records of the shipped measurements, by problem text.
+const std::map<std::string, core::Record>& records() {
+  static const std::map<std::string, core::Record> all = [] {
+    std::map<std::string, core::Record> read;
+    auto reader =
+        reformer::interchange::MeasurementReader::open(kSource + "/data/h200-networks.jsonl.zst");
+    while (reader) {
+      auto record = reader.value()->next();
+      if (!record || !record->has_value()) {
+        break;
+      }
+      std::string text = core::format_problem((*record)->key.problem);
+      read.emplace(std::move(text), std::move(**record));
+    }
+    return read;
+  }();
+  return all;
+}
+
+core::Decision measured(const core::Context&, const core::Problem& problem) {
+  const auto found = records().find(core::format_problem(problem));
+  return found == records().end() ? core::Decision{}
+                                  : core::decide_measured(found->second, {}, {}, 8);
+}
+
+ExampleRun run_example(const std::string& socket, bool shim = true, const std::string& mode = "") {
+  std::map<std::string, std::string> environment{{"REFORMER_SOCKET", socket},
+                                                 {"REFORMER_DEADLINE_US", "200000"}};
+  if (shim) {
+    environment["LD_PRELOAD"] = SHIM_PATH;
+  }
+  if (!mode.empty()) {
+    environment["REFORMER_MODE"] = mode;
+  }
+  return run_program(EXAMPLE_PATH " --device-prop " + kSource + "/data/h200-deviceprop.json " +
+                         kSource + "/examples/convolutions.txt",
+                     environment);
+}
+
+const ExampleRun& plain() {
+  static const ExampleRun run = run_example("/nonexistent", false);
+  return run;
+}
+
+double median_decision(const ExampleRun& run) {
+  std::vector<double> times;
+  for (std::size_t i = 1; i < run.lines.size(); ++i) {
+    times.push_back(run.lines[i].decision_us);
+  }
+  std::sort(times.begin(), times.end());
+  return times.empty() ? 0 : times[times.size() / 2];
+}
+
+// Whether both runs chose the same for every problem.
+void check_same_choices(const ExampleRun& run, const ExampleRun& other) {
+  BOOST_TEST_REQUIRE(run.lines.size() == other.lines.size());
+  for (std::size_t i = 0; i < run.lines.size(); ++i) {
+    BOOST_TEST(run.lines[i].config == other.lines[i].config, run.lines[i].problem);
+    BOOST_TEST(run.lines[i].choices == other.lines[i].choices, run.lines[i].problem);
+  }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(example)
+
+BOOST_AUTO_TEST_CASE(the_list_is_among_the_measurements) {
+  BOOST_TEST(plain().exit_code == 0);
+  BOOST_TEST(plain().lines.size() >= 20u);
+  for (const auto& line : plain().lines) {
+    BOOST_TEST(records().contains(line.problem), line.problem);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(served_choices_are_the_decisions_first_entries) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, measured);
+  const ExampleRun run = run_example(folder.file("socket"));
+  BOOST_TEST(run.exit_code == 0);
+  BOOST_TEST_REQUIRE(run.lines.size() == plain().lines.size());
+  std::size_t different = 0;
+  for (std::size_t i = 0; i < run.lines.size(); ++i) {
+    const auto& record = records().at(run.lines[i].problem);
+    const core::Decision decision = core::decide_measured(record, {}, {}, 8);
+    BOOST_TEST(run.lines[i].config == core::format_engine_config(decision.entries[0].config));
+    BOOST_TEST(run.lines[i].choices == static_cast<int>(decision.entries.size()));
+    different += run.lines[i].config != plain().lines[i].config ? 1 : 0;
+  }
+  BOOST_TEST(different > 0u);
+  BOOST_TEST(daemon.problems_asked() == run.lines.size());
+  BOOST_TEST_REQUIRE(!daemon.contexts().empty());
+  const auto context = daemon.contexts().front();
+  BOOST_TEST(core::format_device(context.context.device) == "NVIDIA H200/sm90/132");
+  BOOST_TEST(context.library.find("libcudnn.so") != std::string::npos);
+  BOOST_TEST_MESSAGE("median decision: plain " << median_decision(plain()) << " us, shim "
+                                               << median_decision(run) << " us");
+  BOOST_TEST(median_decision(run) < median_decision(plain()) / 5);
+}
+
+BOOST_AUTO_TEST_CASE(observing_asks_and_changes_nothing) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, measured);
+  const ExampleRun run = run_example(folder.file("socket"), true, "observe");
+  BOOST_TEST(run.exit_code == 0);
+  check_same_choices(run, plain());
+  BOOST_TEST(daemon.problems_asked() == run.lines.size());
+}
+
+BOOST_AUTO_TEST_CASE(off_does_not_even_ask) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, measured);
+  const ExampleRun run = run_example(folder.file("socket"), true, "off");
+  check_same_choices(run, plain());
+  BOOST_TEST(daemon.connections() == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(replaying_leaves_predictions_alone) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, [](const auto& c, const auto& p) {
+    core::Decision decision = measured(c, p);
+    decision.source = core::Source::kPredicted;
+    decision.model = "m";
+    return decision;
+  });
+  check_same_choices(run_example(folder.file("socket"), true, "replay"), plain());
+}
+
+BOOST_AUTO_TEST_CASE(configurations_that_do_not_exist_leave_cudnns_own_choice) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, [](const auto&, const auto&) {
+    core::Decision decision;
+    decision.source = core::Source::kMeasured;
+    core::DecisionEntry entry;
+    entry.config = core::EngineConfig(4711);
+    decision.entries.push_back(entry);
+    return decision;
+  });
+  const ExampleRun run = run_example(folder.file("socket"));
+  BOOST_TEST(run.exit_code == 0);
+  check_same_choices(run, plain());
+}
+
+BOOST_AUTO_TEST_CASE(without_a_daemon_everything_is_cudnns_own) {
+  const ExampleRun run = run_example("/nonexistent/socket");
+  BOOST_TEST(run.exit_code == 0);
+  check_same_choices(run, plain());
+}
+
+BOOST_DATA_TEST_CASE(
+    an_insane_daemon_leaves_everything_to_cudnn,
+    boost::unit_test::data::make({Behaviour::kHang,
+                                  Behaviour::kGarbage,
+                                  Behaviour::kClose,
+                                  Behaviour::kOversize,
+                                  Behaviour::kTrickle}) ^
+        boost::unit_test::data::make({"hang", "garbage", "close", "oversize", "trickle"}),
+    behaviour,
+    name) {
+  BOOST_TEST_CONTEXT(name) {
+    const TemporaryFolder folder;
+    FakeDaemon daemon(folder.file("socket"), behaviour, measured);
+    const ExampleRun run = run_example(folder.file("socket"));
+    BOOST_TEST(run.exit_code == 0);
+    check_same_choices(run, plain());
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
