@@ -162,12 +162,14 @@ core::Result<DatabasePtr> Opening::replace(OpenReport& report, std::string reaso
 
 core::Result<DatabasePtr> Opening::repair(OpenReport& report, const std::string& reason) {
   const fs::path copy = salvage_path(directory_);
-  const core::Result<std::uint64_t> kept =
+  const core::Result<Salvaged> salvaged =
       salvage(directory_, copy, internals_.schema, internals_.env);
-  if (!kept) {
-    return core::in_context("repairing the damaged database", kept.error());
+  if (!salvaged) {
+    return core::in_context("repairing the damaged database", salvaged.error());
   }
-  report.reason = fmt::format("{}; kept {} records", reason, *kept);
+  report.reason = salvaged->failure.empty()
+                      ? fmt::format("{}; kept {} records", reason, salvaged->records)
+                      : fmt::format("{}; nothing could be kept: {}", reason, salvaged->failure);
   if (const core::Status moved = set_aside(copy, report); !moved) {
     return moved.error();
   }

@@ -66,6 +66,10 @@ class RocksDatabase final : public Database {
   core::Status compact() override;
 
   [[nodiscard]] Store& store() { return *store_; }
+  [[nodiscard]] std::uint64_t record_count() {
+    const std::scoped_lock guard(write_mutex_);
+    return counts_.records;
+  }
 
  private:
   explicit RocksDatabase(std::unique_ptr<Store> store) : store_(std::move(store)) {}

@@ -34,12 +34,13 @@ core::Result<DatabasePtr> create(const fs::path& directory,
   return RocksDatabase::make(*std::move(store), RocksDatabase::Damage::kRefuse);
 }
 
-// Opens it for reading with every leniency.
+// Opens it with every leniency.
 core::Result<DatabasePtr> open_damaged(const fs::path& directory,
+                                       OpenMode mode,
                                        const Schema& schema,
                                        rocksdb::Env* env) {
   core::Result<std::unique_ptr<Store>> store =
-      Store::open(directory, {.mode = OpenMode::kReadOnly, .env = env, .skip_damaged_log = true});
+      Store::open(directory, {.mode = mode, .env = env, .skip_damaged_log = true});
   if (!store) {
     return store.error();
   }
@@ -173,16 +174,18 @@ core::Result<DatabasePtr> open_repaired(const fs::path& directory,
       copy.string(),
       database_options({.mode = OpenMode::kReadWrite, .env = env, .skip_damaged_log = true}),
       family_descriptors());
-  return repaired.ok() ? open_damaged(copy, schema, env) : to_error(directory.string(), repaired);
+  // For writing, because families that were empty must be made again.
+  return repaired.ok() ? open_damaged(copy, OpenMode::kReadWrite, schema, env)
+                       : to_error(directory.string(), repaired);
 }
 
 }  // namespace
 
-core::Result<std::uint64_t> salvage(const fs::path& directory,
-                                    const fs::path& fresh,
-                                    const Schema& schema,
-                                    rocksdb::Env* env) {
-  core::Result<DatabasePtr> from = open_damaged(directory, schema, env);
+core::Result<Salvaged> salvage(const fs::path& directory,
+                               const fs::path& fresh,
+                               const Schema& schema,
+                               rocksdb::Env* env) {
+  core::Result<DatabasePtr> from = open_damaged(directory, OpenMode::kReadOnly, schema, env);
   if (!from.ok() && from.error().code != core::ErrorCode::kUnsupported) {
     from = open_repaired(directory, schema, env);
   }
@@ -190,19 +193,19 @@ core::Result<std::uint64_t> salvage(const fs::path& directory,
   if (!to) {
     return to.error();
   }
+  Salvaged salvaged;
   if (from.ok()) {
     if (const core::Status copied = copy_all(**from, **to); !copied) {
       return copied.error();
     }
+    salvaged.records = (*to)->record_count();
+    from->reset();
+  } else {
+    salvaged.failure = from.error().message;
   }
-  const core::Result<Counts> counts = (*to)->counts();
-  if (!counts) {
-    return counts.error();
-  }
-  from = core::make_error(core::ErrorCode::kUnavailable, "closed");
   std::error_code error;
   fs::remove_all(repair_path(directory), error);
-  return counts->records;
+  return salvaged;
 }
 
 fs::path salvage_path(const fs::path& directory) {

@@ -5,6 +5,7 @@
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/listener.h>
+#include <rocksdb/snapshot.h>
 #include <rocksdb/table.h>
 
 #include <algorithm>
@@ -52,6 +53,45 @@ std::string beyond(std::string_view key, int bit) {
   return carry != 0 ? std::string() : next;
 }
 constexpr int kBeyondBits = 24 * 8;
+
+// An iterator placed at the first entry from a key on. Each attempt near damage needs a new one:
+// an iterator that has failed once does not always read again.
+using SeekNew = std::function<std::unique_ptr<rocksdb::Iterator>(std::string_view key)>;
+
+// The first entry behind `last` that can be read, where the very next one cannot. Ever larger steps
+// find an end of the damage, halving ones come back towards it. Null if there is none.
+std::unique_ptr<rocksdb::Iterator> seek_behind_damage(const SeekNew& seek,
+                                                      const std::string& last) {
+  constexpr int kHalvings = 6;
+  std::unique_ptr<rocksdb::Iterator> good;
+  std::string bad = last;
+  int bit = 0;
+  for (; bit < kBeyondBits && !good; ++bit) {
+    const std::string target = beyond(last, bit);
+    if (target.empty()) {
+      return nullptr;
+    }
+    std::unique_ptr<rocksdb::Iterator> found = seek(target);
+    if (found->Valid()) {
+      good = std::move(found);
+    } else if (found->status().ok()) {
+      return nullptr;  // nothing behind the damage
+    } else {
+      bad = target;
+    }
+  }
+  // The last step, of 2^(bit - 1), came from where half of it led.
+  for (int halving = bit - 3; halving >= std::max(0, bit - 3 - kHalvings); --halving) {
+    const std::string target = beyond(bad, halving);
+    std::unique_ptr<rocksdb::Iterator> found = seek(target);
+    if (found->Valid()) {
+      good = std::move(found);
+    } else {
+      bad = target;
+    }
+  }
+  return good;
+}
 
 }  // namespace
 
@@ -212,12 +252,18 @@ core::Status Store::walk(Family family,
                          std::string_view first,
                          const std::function<bool(std::string_view, std::string_view)>& visit,
                          const std::function<void(std::string_view, const Error&)>& damaged) {
+  rocksdb::ManagedSnapshot snapshot(db_.get());
   rocksdb::ReadOptions options;
   options.fill_cache = false;
-  const std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(options, handle(family)));
+  options.snapshot = snapshot.snapshot();
+  const SeekNew seek = [&](std::string_view key) {
+    std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(options, handle(family)));
+    iterator->Seek(to_slice(key));
+    return iterator;
+  };
   std::string last(first);
-  iterator->Seek(to_slice(first));
-  while (true) {
+  std::unique_ptr<rocksdb::Iterator> iterator = seek(first);
+  while (iterator) {
     for (; iterator->Valid(); iterator->Next()) {
       last.assign(iterator->key().data(), iterator->key().size());
       if (!visit(last, to_view(iterator->value()))) {
@@ -226,28 +272,16 @@ core::Status Store::walk(Family family,
     }
     const rocksdb::Status status = iterator->status();
     if (status.ok()) {
-      return core::ok_status();
+      break;
     }
     const Error error = failed("walking the database", status);
     if (!status.IsCorruption()) {
       return error;
     }
     damaged(last, error);
-    // Ever larger steps, so that at most about as much is lost as is damaged.
-    for (int bit = 0; bit < kBeyondBits && !iterator->Valid(); ++bit) {
-      const std::string target = beyond(last, bit);
-      if (target.empty()) {
-        break;
-      }
-      iterator->Seek(target);
-      if (!iterator->Valid() && iterator->status().ok()) {
-        return core::ok_status();  // nothing behind the damage
-      }
-    }
-    if (!iterator->Valid()) {
-      return core::ok_status();
-    }
+    iterator = seek_behind_damage(seek, last);
   }
+  return core::ok_status();
 }
 
 core::Status Store::sync() {
