@@ -6,6 +6,9 @@
 
 #include <array>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 #include <string>
 
 // The reformerctl binary itself, without a daemon.
@@ -43,6 +46,31 @@ BOOST_AUTO_TEST_CASE(without_a_daemon_it_says_what_to_do_and_exits_with_4) {
   BOOST_TEST(outcome.text ==
              "reformerctl: no daemon at /nonexistent/socket (No such file or directory): start it "
              "with `systemctl start reformerd`, or set REFORMER_SOCKET / --offline DIR\n");
+}
+
+BOOST_AUTO_TEST_CASE(every_command_is_in_the_completions_and_the_manual) {
+  std::istringstream help(shell("", "--help").text);
+  std::size_t commands = 0;
+  bool listed = false;  // behind the options
+  for (std::string line; std::getline(help, line);) {
+    listed = listed || line.rfind("Looking at", 0) == 0;
+    const auto end = line.find(' ', 2);
+    if (!listed || line.rfind("  ", 0) != 0 || line.size() < 4 || line[2] == ' ' ||
+        line.rfind("  reformerctl", 0) == 0 || end == std::string::npos) {
+      continue;
+    }
+    const std::string command = line.substr(2, end - 2);
+    ++commands;
+    for (const char* file : {"/cli/completions/reformerctl.bash",
+                             "/cli/completions/_reformerctl",
+                             "/cli/completions/reformerctl.fish",
+                             "/docs/man/reformerctl.1"}) {
+      std::ifstream stream(std::string(REFORMER_SOURCE_DIR) + file);
+      const std::string text{std::istreambuf_iterator<char>(stream), {}};
+      BOOST_TEST(text.find(command) != std::string::npos, command << " is not in " << file);
+    }
+  }
+  BOOST_TEST(commands >= 22U);
 }
 
 BOOST_AUTO_TEST_CASE(run_sets_the_environment_and_keeps_what_was_preloaded) {
