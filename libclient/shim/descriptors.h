@@ -84,6 +84,7 @@ struct DevicePropertiesRecord {
 struct Served {
   const client::Answer* answer = nullptr;
   std::size_t context = 0;
+  std::vector<std::size_t> entries;  // of the answer, those on offer: the first is known to build
   std::shared_ptr<Kept> graph;
   std::shared_ptr<Kept> device_properties;                              // may be null
   std::vector<std::pair<std::int32_t, std::unique_ptr<Kept>>> engines;  // by global index
@@ -100,7 +101,7 @@ struct ConfigurationRecord {
   // Set in a configuration that the application has been given and nobody has looked at yet: it is
   // built when it is first used.
   std::shared_ptr<Served> pending;
-  std::size_t entry = 0;
+  std::size_t entry = 0;  // of the answer
   client::UseCounter* counter = nullptr;
 };
 struct PlanRecord {

@@ -75,7 +75,7 @@ bool get_results(Session& session,
     step_aside(session, real, descriptor);
     return false;
   }
-  auto answered = static_cast<std::int64_t>(served->answer->decision.entries.size());
+  auto answered = static_cast<std::int64_t>(served->entries.size());
   if (requested > 0 && values != nullptr) {
     answered = session.fetch(
         real, served, requested, static_cast<const cudnnBackendDescriptor_t*>(values));

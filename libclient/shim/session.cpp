@@ -12,6 +12,8 @@ namespace reformer::shim {
 namespace {
 
 constexpr std::chrono::milliseconds kReportInterval{5000};
+// Entries that may be refused before the whole answer is given up.
+constexpr std::size_t kMaxTrials = 4;
 // Executions between two looks at the clock.
 constexpr std::uint32_t kExecutionsPerLook = 256;
 
@@ -80,6 +82,24 @@ bool Session::may_serve(const core::Decision& decision) const {
          decision.source == core::Source::kFrozen;
 }
 
+// Tries the first entry out, while stepping aside is still possible. One that cuDNN refuses here
+// (it was measured with another driver, or needs a GPU and there is none) leaves its place to the
+// next.
+bool Session::offer_entries(const RealCudnn& real, Served& served) {
+  const std::size_t count = served.answer->decision.entries.size();
+  for (std::size_t entry = 0; entry < std::min(count, kMaxTrials); ++entry) {
+    if (try_entry(real, served, entry)) {
+      for (; entry < count; ++entry) {
+        served.entries.push_back(entry);
+      }
+      return true;
+    }
+    client_->note_failure("cuDNN refuses " + core::format_engine_config(
+                                                 served.answer->decision.entries[entry].config));
+  }
+  return false;
+}
+
 bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor) {
   const auto heuristics = descriptors_.copy<HeuristicsRecord>(descriptor);
   if (!heuristics || heuristics->strange || heuristics->mode == CUDNN_HEUR_MODE_FALLBACK ||
@@ -112,9 +132,7 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
                                                 served->device_properties = record.kept;
                                               });
   }
-  // The first entry is tried out now, while stepping aside is still possible.
-  if (!try_entry(real, *served, 0)) {
-    client_->note_failure("the first configuration of an answer does not build");
+  if (!offer_entries(real, *served)) {
     return false;
   }
   descriptors_.with<HeuristicsRecord>(
@@ -128,21 +146,22 @@ std::int64_t Session::fetch(const RealCudnn& real,
                             std::int64_t requested,
                             const cudnnBackendDescriptor_t* configurations) {
   const auto& entries = served->answer->decision.entries;
-  const auto count = std::min(static_cast<std::size_t>(requested), entries.size());
-  for (std::size_t entry = 0; entry < count; ++entry) {
+  const auto count = std::min(static_cast<std::size_t>(requested), served->entries.size());
+  for (std::size_t place = 0; place < count; ++place) {
+    const std::size_t entry = served->entries[place];
     ConfigurationRecord fresh;
     fresh.counter =
         client_->use_counter(served->context, served->answer->key, entries[entry].config);
-    if (entry == 0) {
+    if (place == 0) {
       const std::lock_guard lock(served->building);
-      if (!build_entry(real, *served, entry, configurations[entry])) {
+      if (!build_entry(real, *served, entry, configurations[place])) {
         return 0;
       }
     } else {
       fresh.pending = served;
       fresh.entry = entry;
     }
-    descriptors_.put(configurations[entry], std::move(fresh));
+    descriptors_.put(configurations[place], std::move(fresh));
   }
   return static_cast<std::int64_t>(count);
 }
@@ -162,9 +181,10 @@ void Session::build_pending(const RealCudnn& real, cudnnBackendDescriptor_t conf
     return;
   }
   client_->note_failure("a configuration of an answer does not build");
-  if (build_entry(real, *served, 0, configuration)) {
+  const std::size_t first = served->entries.front();
+  if (build_entry(real, *served, first, configuration)) {
     client::UseCounter* counter = client_->use_counter(
-        served->context, served->answer->key, served->answer->decision.entries[0].config);
+        served->context, served->answer->key, served->answer->decision.entries[first].config);
     descriptors_.with<ConfigurationRecord>(
         configuration, [counter](ConfigurationRecord& record) { record.counter = counter; });
   }

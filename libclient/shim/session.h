@@ -52,6 +52,7 @@ class Session {
   Session(Mode mode, std::unique_ptr<client::Client> client)
       : mode_(mode), client_(std::move(client)) {}
   static Session* make();
+  bool offer_entries(const RealCudnn& real, Served& served);
   std::optional<std::size_t> context_of(const RealCudnn& real,
                                         cudnnBackendDescriptor_t device_properties);
   [[nodiscard]] bool may_serve(const core::Decision& decision) const;
