@@ -134,6 +134,10 @@ bool read_rank_columns(BitReader& in, std::span<Candidate> candidates) {
   return true;
 }
 
+std::vector<std::int32_t> one_group(std::size_t size) {
+  return std::vector<std::int32_t>(size);
+}
+
 // The status texts that occur, then each candidate's manner.
 void write_manners(BitWriter& out, std::span<const Candidate> candidates) {
   std::vector<std::string_view> texts;
@@ -159,7 +163,7 @@ void write_manners(BitWriter& out, std::span<const Candidate> candidates) {
   for (const std::string_view text : texts) {
     write_text(out, text);
   }
-  write_repeating(out, packed);
+  write_repeating(out, packed, one_group(packed.size()));
 }
 bool read_manners(BitReader& in, std::span<Candidate> candidates, std::span<Manner> manners) {
   const std::uint64_t text_count = in.golomb(0);
@@ -173,7 +177,7 @@ bool read_manners(BitReader& in, std::span<Candidate> candidates, std::span<Mann
     }
   }
   std::vector<std::uint64_t> packed(candidates.size());
-  if (!read_repeating(in, packed)) {
+  if (!read_repeating(in, packed, one_group(packed.size()))) {
     return false;
   }
   for (std::size_t i = 0; i < candidates.size(); ++i) {
@@ -190,42 +194,70 @@ bool read_manners(BitReader& in, std::span<Candidate> candidates, std::span<Mann
   return true;
 }
 
-// The values of one measured property, of those candidates that have it.
+// A measured property, and what says how large it will be.
+struct Measured {
+  float Candidate::*value;
+  Unit unit;
+  std::uint8_t (*group)(const Candidate& candidate);
+};
+constexpr Measured kBuild{
+    &Candidate::build_us, Unit::kTenthMicrosecond, [](const Candidate& of) {
+      return static_cast<std::uint8_t>(
+          (of.behavior_notes & core::behavior_note::kRuntimeCompilation) != 0);
+    }};
+constexpr Measured kTime{&Candidate::time_us, Unit::kNanosecond, [](const Candidate& of) {
+                           return static_cast<std::uint8_t>(of.timing);
+                         }};
+constexpr Measured kSpread{
+    &Candidate::spread, Unit::kSpread, [](const Candidate&) { return std::uint8_t{0}; }};
+static_assert(static_cast<std::size_t>(core::Timing::kInApplication) < kMaxGroups);
+
+// The values of those candidates that have one.
 void write_measured(BitWriter& out,
                     std::span<const Candidate> candidates,
-                    float Candidate::*member,
-                    Unit unit) {
+                    const Measured& measured) {
   std::vector<std::uint64_t> units;
-  units.reserve(candidates.size());
+  std::vector<std::uint8_t> groups;
   for (const Candidate& candidate : candidates) {
-    if (!std::isnan(candidate.*member)) {
-      units.push_back(to_units(candidate.*member, unit));
+    if (!std::isnan(candidate.*measured.value)) {
+      units.push_back(to_units(candidate.*measured.value, measured.unit));
+      groups.push_back(measured.group(candidate));
     }
   }
-  write_above_minimum(out, units);
+  write_above_minimum(out, units, groups);
 }
 bool read_measured(BitReader& in,
                    std::span<Candidate> candidates,
                    std::span<const Manner> manners,
                    bool Manner::*has_value,
-                   float Candidate::*member,
-                   Unit unit) {
-  const auto present = static_cast<std::size_t>(
-      std::count_if(manners.begin(), manners.end(), std::mem_fn(has_value)));
-  std::vector<std::uint64_t> units(present);
-  if (!read_above_minimum(in, units)) {
+                   const Measured& measured) {
+  std::vector<std::uint8_t> groups;
+  groups.reserve(candidates.size());
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    if (manners[i].*has_value) {
+      groups.push_back(measured.group(candidates[i]));
+    }
+  }
+  std::vector<std::uint64_t> units(groups.size());
+  if (!read_above_minimum(in, units, groups)) {
     return false;
   }
   std::size_t next = 0;
   for (std::size_t i = 0; i < candidates.size(); ++i) {
-    const bool present_here = manners[i].*has_value;
-    candidates[i].*member = present_here ? from_units(units[next], unit) : core::kNoTime;
-    next += present_here ? 1 : 0;
-    if (!storable(candidates[i].*member, unit)) {
-      return false;
-    }
+    candidates[i].*measured.value =
+        manners[i].*has_value ? from_units(units[next++], measured.unit) : core::kNoTime;
   }
   return true;
+}
+
+// The configurations of an engine often need the same.
+std::vector<std::int32_t> engines_of(std::span<const Candidate> candidates) {
+  std::vector<std::int32_t> engines;
+  engines.reserve(candidates.size());
+  for (const Candidate& candidate : candidates) {
+    engines.push_back(candidate.config.engine());
+  }
+  return engines;
 }
 
 void write_workspaces(BitWriter& out, std::span<const Candidate> candidates) {
@@ -234,11 +266,11 @@ void write_workspaces(BitWriter& out, std::span<const Candidate> candidates) {
   for (const Candidate& candidate : candidates) {
     bytes.push_back(static_cast<std::uint64_t>(candidate.workspace_bytes));
   }
-  write_repeating(out, bytes);
+  write_repeating(out, bytes, engines_of(candidates));
 }
 bool read_workspaces(BitReader& in, std::span<Candidate> candidates) {
   std::vector<std::uint64_t> bytes(candidates.size());
-  if (!read_repeating(in, bytes)) {
+  if (!read_repeating(in, bytes, engines_of(candidates))) {
     return false;
   }
   for (std::size_t i = 0; i < candidates.size(); ++i) {
@@ -259,25 +291,18 @@ void write_candidates(BitWriter& out,
   write_rank_columns(out, candidates);
   write_manners(out, candidates);
   write_workspaces(out, candidates);
-  write_measured(out, candidates, &Candidate::build_us, Unit::kTenthMicrosecond);
-  write_measured(out, candidates, &Candidate::time_us, Unit::kNanosecond);
-  write_measured(out, candidates, &Candidate::spread, Unit::kSpread);
+  write_measured(out, candidates, kBuild);
+  write_measured(out, candidates, kTime);
+  write_measured(out, candidates, kSpread);
 }
 
 bool read_candidates(BitReader& in, std::span<Candidate> candidates, const Dictionary& dictionary) {
   std::vector<Manner> manners(candidates.size());
   return read_configs(in, candidates, dictionary) && read_rank_columns(in, candidates) &&
          read_manners(in, candidates, manners) && read_workspaces(in, candidates) &&
-         read_measured(in,
-                       candidates,
-                       manners,
-                       &Manner::has_build,
-                       &Candidate::build_us,
-                       Unit::kTenthMicrosecond) &&
-         read_measured(
-             in, candidates, manners, &Manner::has_time, &Candidate::time_us, Unit::kNanosecond) &&
-         read_measured(
-             in, candidates, manners, &Manner::has_spread, &Candidate::spread, Unit::kSpread);
+         read_measured(in, candidates, manners, &Manner::has_build, kBuild) &&
+         read_measured(in, candidates, manners, &Manner::has_time, kTime) &&
+         read_measured(in, candidates, manners, &Manner::has_spread, kSpread);
 }
 
 }  // namespace reformer::storage

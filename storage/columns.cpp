@@ -13,7 +13,7 @@ namespace {
 constexpr int kOrderBits = 6;
 constexpr int kMaxOrder = 40;
 constexpr int kMinimumOrder = 12;
-constexpr int kWidthBits = 7;
+constexpr int kWidthBits = 6;
 constexpr int kRankOrder = 4;
 constexpr std::uint64_t kMaxNumber = (std::uint64_t{1} << 62) - 1;
 
@@ -48,20 +48,43 @@ class RecentValues {
         std::find(values_.begin(), values_.begin() + static_cast<std::ptrdiff_t>(size_), value) -
         values_.begin());
   }
-  std::uint64_t use(std::size_t place) {
-    const auto at = values_.begin() + static_cast<std::ptrdiff_t>(place);
-    std::rotate(values_.begin(), at, at + 1);
-    return values_.front();
-  }
-  void add(std::uint64_t value) {
-    size_ = std::min(size_ + 1, values_.size());
-    std::shift_right(values_.begin(), values_.begin() + static_cast<std::ptrdiff_t>(size_), 1);
+  [[nodiscard]] std::uint64_t at(std::size_t place) const { return values_[place]; }
+  // Brings the value, which stands at `place` or nowhere (size()), to the front.
+  void use(std::uint64_t value, std::size_t place) {
+    if (place == size_) {
+      size_ = std::min(size_ + 1, values_.size());
+      place = size_ - 1;  // of the new place, or of the oldest value
+    }
+    std::copy_backward(values_.begin(),
+                       values_.begin() + static_cast<std::ptrdiff_t>(place),
+                       values_.begin() + static_cast<std::ptrdiff_t>(place) + 1);
     values_.front() = value;
   }
 
  private:
   std::array<std::uint64_t, 64> values_{};
   std::size_t size_ = 0;
+};
+
+// The last value of each group.
+class LastOfGroup {
+ public:
+  // A place for it, zero at first.
+  std::uint64_t& operator[](std::int32_t group) {
+    for (Entry& entry : entries_) {
+      if (entry.group == group) {
+        return entry.value;
+      }
+    }
+    return entries_.emplace_back(Entry{group, 0}).value;
+  }
+
+ private:
+  struct Entry {
+    std::int32_t group;
+    std::uint64_t value;
+  };
+  std::vector<Entry> entries_;  // a record has a dozen groups
 };
 
 // How a rank follows from the ones before it.
@@ -92,67 +115,105 @@ bool read_numbers(BitReader& in, std::span<std::uint64_t> values) {
   return true;
 }
 
-void write_above_minimum(BitWriter& out, std::span<const std::uint64_t> values) {
+void write_above_minimum(BitWriter& out,
+                         std::span<const std::uint64_t> values,
+                         std::span<const std::uint8_t> groups) {
   if (values.empty()) {
     return;
   }
   const std::uint64_t minimum = *std::min_element(values.begin(), values.end());
   out.golomb(minimum, kMinimumOrder);
-  std::vector<std::uint64_t> above(values.begin(), values.end());
-  for (std::uint64_t& value : above) {
-    value -= minimum;
+  std::array<std::vector<std::uint64_t>, kMaxGroups> above;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    above.at(groups[i]).push_back(values[i] - minimum);
   }
-  write_numbers(out, above);
+  std::array<int, kMaxGroups> orders{};
+  for (std::size_t group = 0; group < kMaxGroups; ++group) {
+    if (!above[group].empty()) {
+      orders[group] = best_order(above[group]);
+      out.bits(static_cast<std::uint64_t>(orders[group]), kOrderBits);
+    }
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    out.golomb(values[i] - minimum, orders[groups[i]]);
+  }
 }
 
-bool read_above_minimum(BitReader& in, std::span<std::uint64_t> values) {
+bool read_above_minimum(BitReader& in,
+                        std::span<std::uint64_t> values,
+                        std::span<const std::uint8_t> groups) {
   if (values.empty()) {
     return true;
   }
   const std::uint64_t minimum = in.golomb(kMinimumOrder);
-  if (!read_numbers(in, values) || minimum > kMaxNumber) {
-    return false;
+  std::array<bool, kMaxGroups> occurs{};
+  for (const std::uint8_t group : groups) {
+    occurs.at(group) = true;
   }
-  for (std::uint64_t& value : values) {
-    value += minimum;
+  std::array<int, kMaxGroups> orders{};
+  for (std::size_t group = 0; group < kMaxGroups; ++group) {
+    orders[group] = occurs[group] ? static_cast<int>(in.bits(kOrderBits)) : 0;
+    if (orders[group] > kMaxOrder) {
+      return false;
+    }
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = in.golomb(orders[groups[i]]);
+    if (!in.ok() || values[i] > kMaxNumber || minimum > kMaxNumber) {
+      return false;
+    }
+    values[i] += minimum;
   }
   return true;
 }
 
-void write_repeating(BitWriter& out, std::span<const std::uint64_t> values) {
+void write_repeating(BitWriter& out,
+                     std::span<const std::uint64_t> values,
+                     std::span<const std::int32_t> groups) {
   RecentValues recent;
-  for (const std::uint64_t value : values) {
+  LastOfGroup last;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::uint64_t value = values[i];
+    std::uint64_t& expected = last[groups[i]];
     const std::size_t place = recent.find(value);
-    out.flag(place < recent.size());
-    if (place < recent.size()) {
-      out.golomb(place, 0);
-      recent.use(place);
-      continue;
+    out.flag(value != expected);
+    if (value != expected) {
+      out.flag(place < recent.size());
+      if (place < recent.size()) {
+        out.golomb(place, 0);
+      } else {
+        const int width = width_of(value);  // the highest bit is known
+        out.bits(static_cast<std::uint64_t>(width), kWidthBits);
+        out.bits(width > 0 ? value ^ (std::uint64_t{1} << (width - 1)) : 0, std::max(width - 1, 0));
+      }
     }
-    const int width = width_of(value);
-    out.bits(static_cast<std::uint64_t>(width), kWidthBits);
-    out.bits(value, width);
-    recent.add(value);
+    expected = value;
+    recent.use(value, place);
   }
 }
 
-bool read_repeating(BitReader& in, std::span<std::uint64_t> values) {
+bool read_repeating(BitReader& in,
+                    std::span<std::uint64_t> values,
+                    std::span<const std::int32_t> groups) {
   RecentValues recent;
-  for (std::uint64_t& value : values) {
-    if (in.flag()) {
-      const std::uint64_t place = in.golomb(0);
+  LastOfGroup last;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    std::uint64_t& value = last[groups[i]];
+    std::size_t place = recent.size();
+    if (!in.flag()) {
+      place = recent.find(value);
+    } else if (in.flag()) {
+      place = in.golomb(0);
       if (!in.ok() || place >= recent.size()) {
         return false;
       }
-      value = recent.use(place);
-      continue;
+      value = recent.at(place);
+    } else {
+      const int width = static_cast<int>(in.bits(kWidthBits));
+      value = width > 0 ? in.bits(width - 1) | (std::uint64_t{1} << (width - 1)) : 0;
     }
-    const int width = static_cast<int>(in.bits(kWidthBits));
-    if (!in.ok() || width > 64) {
-      return false;
-    }
-    value = in.bits(width);
-    recent.add(value);
+    values[i] = value;
+    recent.use(value, place);
   }
   return in.ok();
 }

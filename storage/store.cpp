@@ -9,6 +9,7 @@
 #include <rocksdb/table.h>
 
 #include <algorithm>
+#include <cstdarg>
 #include <fstream>
 #include <system_error>
 
@@ -131,6 +132,18 @@ class Store::DamageListener : public rocksdb::EventListener {
   Store* store_;
 };
 
+namespace {
+
+// RocksDB's own log repeats 64 KiB of options at each start; what goes wrong comes back as a
+// status.
+class NoLog : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char* /*format*/, std::va_list /*arguments*/) override {}
+};
+
+}  // namespace
+
 rocksdb::DBOptions database_options(const StoreOptions& store) {
   rocksdb::DBOptions options;
   if (store.env != nullptr) {
@@ -150,9 +163,7 @@ rocksdb::DBOptions database_options(const StoreOptions& store) {
   options.max_file_opening_threads = 2;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
-  options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
-  options.keep_log_file_num = 2;
-  options.max_log_file_size = 1U << 20;
+  options.info_log = std::make_shared<NoLog>();
   return options;
 }
 
