@@ -84,7 +84,8 @@ struct DevicePropertiesRecord {
 struct Served {
   const client::Answer* answer = nullptr;
   std::size_t context = 0;
-  std::vector<std::size_t> entries;  // of the answer, those on offer: the first is known to build
+  std::vector<std::size_t>
+      entries;  // of the answer, those on offer; under `building` after the start
   std::shared_ptr<Kept> graph;
   std::shared_ptr<Kept> device_properties;                              // may be null
   std::vector<std::pair<std::int32_t, std::unique_ptr<Kept>>> engines;  // by global index
@@ -102,6 +103,7 @@ struct ConfigurationRecord {
   // built when it is first used.
   std::shared_ptr<Served> pending;
   std::size_t entry = 0;  // of the answer
+  bool filled = false;    // by an answer
   client::UseCounter* counter = nullptr;
 };
 struct PlanRecord {

@@ -97,6 +97,10 @@ bool build_entry(const RealCudnn& real,
 }
 
 bool try_entry(const RealCudnn& real, Served& served, std::size_t entry) {
+  const core::DecisionEntry& wanted = served.answer->decision.entries[entry];
+  if ((wanted.behavior_notes & core::behavior_note::kRuntimeCompilation) == 0) {
+    return engine_of(real, served, wanted.config.engine()) != nullptr;
+  }
   Owned trial(real, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
   return trial.get() != nullptr && build_entry(real, served, entry, trial.get());
 }

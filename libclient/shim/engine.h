@@ -6,8 +6,9 @@
 // Building cuDNN's descriptors for an answer.
 namespace reformer::shim {
 
-// Makes the engine of an entry (kept in `served`) and a trial configuration, which is thrown away.
-// False if cuDNN refuses either.
+// Makes the engine of an entry and keeps it in `served`. False if cuDNN refuses it. Engines that
+// are compiled at run time are refused no earlier than with their configuration, so for those one
+// is made and thrown away.
 [[nodiscard]] bool try_entry(const RealCudnn& real, Served& served, std::size_t entry);
 
 // Turns the application's unfinalised ENGINECFG into an entry. False if cuDNN refuses; the

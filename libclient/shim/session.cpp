@@ -12,8 +12,6 @@ namespace reformer::shim {
 namespace {
 
 constexpr std::chrono::milliseconds kReportInterval{5000};
-// Entries that may be refused before the whole answer is given up.
-constexpr std::size_t kMaxTrials = 4;
 // Executions between two looks at the clock.
 constexpr std::uint32_t kExecutionsPerLook = 256;
 
@@ -82,22 +80,26 @@ bool Session::may_serve(const core::Decision& decision) const {
          decision.source == core::Source::kFrozen;
 }
 
-// Tries the first entry out, while stepping aside is still possible. One that cuDNN refuses here
-// (it was measured with another driver, or needs a GPU and there is none) leaves its place to the
-// next.
+// Tries the first entry's engine, which checks whether it can run the problem, while stepping aside
+// is still possible. One that cuDNN refuses here (it needs a GPU and there is none, or was measured
+// with another driver) leaves its place to the next; a refusal takes 1 to 5 us.
 bool Session::offer_entries(const RealCudnn& real, Served& served) {
-  const std::size_t count = served.answer->decision.entries.size();
-  for (std::size_t entry = 0; entry < std::min(count, kMaxTrials); ++entry) {
+  const auto& entries = served.answer->decision.entries;
+  for (std::size_t entry = 0; entry < entries.size(); ++entry) {
     if (try_entry(real, served, entry)) {
-      for (; entry < count; ++entry) {
+      for (; entry < entries.size(); ++entry) {
         served.entries.push_back(entry);
       }
       return true;
     }
-    client_->note_failure("cuDNN refuses " + core::format_engine_config(
-                                                 served.answer->decision.entries[entry].config));
+    note_refusal(served, entry);
   }
   return false;
+}
+
+void Session::note_refusal(const Served& served, std::size_t entry) {
+  client_->note_failure("cuDNN refuses " +
+                        core::format_engine_config(served.answer->decision.entries[entry].config));
 }
 
 bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor) {
@@ -145,25 +147,29 @@ std::int64_t Session::fetch(const RealCudnn& real,
                             const std::shared_ptr<Served>& served,
                             std::int64_t requested,
                             const cudnnBackendDescriptor_t* configurations) {
-  const auto& entries = served->answer->decision.entries;
-  const auto count = std::min(static_cast<std::size_t>(requested), served->entries.size());
+  const std::lock_guard lock(served->building);
+  std::vector<std::size_t>& offered = served->entries;
+  while (!offered.empty() && !build_entry(real, *served, offered.front(), configurations[0])) {
+    note_refusal(*served, offered.front());
+    offered.erase(offered.begin());
+  }
+  const auto count = std::min(static_cast<std::size_t>(requested), offered.size());
   for (std::size_t place = 0; place < count; ++place) {
-    const std::size_t entry = served->entries[place];
     ConfigurationRecord fresh;
-    fresh.counter =
-        client_->use_counter(served->context, served->answer->key, entries[entry].config);
-    if (place == 0) {
-      const std::lock_guard lock(served->building);
-      if (!build_entry(real, *served, entry, configurations[place])) {
-        return 0;
-      }
-    } else {
+    fresh.filled = true;
+    fresh.entry = offered[place];
+    fresh.counter = counter_of(*served, fresh.entry);
+    if (place > 0) {
       fresh.pending = served;
-      fresh.entry = entry;
     }
     descriptors_.put(configurations[place], std::move(fresh));
   }
   return static_cast<std::int64_t>(count);
+}
+
+client::UseCounter* Session::counter_of(const Served& served, std::size_t entry) {
+  return client_->use_counter(
+      served.context, served.answer->key, served.answer->decision.entries[entry].config);
 }
 
 void Session::build_pending(const RealCudnn& real, cudnnBackendDescriptor_t configuration) {
@@ -180,14 +186,20 @@ void Session::build_pending(const RealCudnn& real, cudnnBackendDescriptor_t conf
   if (build_entry(real, *served, entry, configuration)) {
     return;
   }
-  client_->note_failure("a configuration of an answer does not build");
+  note_refusal(*served, entry);
   const std::size_t first = served->entries.front();
   if (build_entry(real, *served, first, configuration)) {
-    client::UseCounter* counter = client_->use_counter(
-        served->context, served->answer->key, served->answer->decision.entries[first].config);
+    client::UseCounter* counter = counter_of(*served, first);
     descriptors_.with<ConfigurationRecord>(
         configuration, [counter](ConfigurationRecord& record) { record.counter = counter; });
   }
+}
+
+bool Session::is_filled(cudnnBackendDescriptor_t configuration) {
+  bool filled = false;
+  descriptors_.with<ConfigurationRecord>(
+      configuration, [&filled](const ConfigurationRecord& record) { filled = record.filled; });
+  return filled;
 }
 
 void Session::count_execution(cudnnBackendDescriptor_t plan) {

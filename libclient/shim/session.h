@@ -46,6 +46,8 @@ class Session {
   // To be called before anything is done with a configuration: builds it if that was put off. One
   // that cuDNN refuses becomes the list's first, which it has accepted.
   void build_pending(const RealCudnn& real, cudnnBackendDescriptor_t configuration);
+  // Whether an answer has been put into it: cuDNN does not fill a configuration twice.
+  bool is_filled(cudnnBackendDescriptor_t configuration);
   void count_execution(cudnnBackendDescriptor_t plan);
 
  private:
@@ -53,6 +55,8 @@ class Session {
       : mode_(mode), client_(std::move(client)) {}
   static Session* make();
   bool offer_entries(const RealCudnn& real, Served& served);
+  void note_refusal(const Served& served, std::size_t entry);
+  client::UseCounter* counter_of(const Served& served, std::size_t entry);
   std::optional<std::size_t> context_of(const RealCudnn& real,
                                         cudnnBackendDescriptor_t device_properties);
   [[nodiscard]] bool may_serve(const core::Decision& decision) const;
