@@ -1,0 +1,174 @@
+#pragma once
+
+#include "daemon/admin.h"
+#include "daemon/answers.h"
+#include "daemon/config.h"
+#include "daemon/latency.h"
+#include "daemon/loop.h"
+#include "daemon/published_table.h"
+#include "daemon/server.h"
+#include "daemon/supervisor.h"
+#include "daemon/verification_queue.h"
+#include "daemon/work_thread.h"
+#include "storage/database.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+namespace reformer::daemon {
+
+// The running daemon: puts the parts together. docs/daemon.md draws the way of a request and names
+// the threads. Threads: start(), run() and what is marked "loop" on the loop's thread; LiveDaemon's
+// functions on any other; the rest as marked.
+class Daemon final : public LiveDaemon {
+ public:
+  explicit Daemon(CommandLine line);
+  ~Daemon() override;
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+
+  // Opens the database, loads the models, serves. Errors: what stops it from serving.
+  core::Status start();
+  void run();  // until SIGTERM or SIGINT
+
+  // LiveDaemon.
+  std::shared_ptr<const ModelSet> models() override;
+  void add_status(nlohmann::json& status) override;
+  nlohmann::json stats() override;
+  nlohmann::json clients() override;
+  core::Result<Verification> verify(const core::Key& key,
+                                    bool force,
+                                    std::function<void(std::string)> done) override;
+  core::Status set_champion(const std::string& name) override;
+  core::Result<nlohmann::json> reload() override;
+  void record_changed(const core::KeyHash& hash) override;
+  void record_removed(const core::KeyHash& hash) override;
+
+ private:
+  struct PendingAnswer;
+  struct Counters {
+    std::uint64_t queries = 0, hits = 0, predicted = 0, abstained = 0, reports = 0, uses = 0;
+    std::uint64_t verified = 0, verify_failed = 0;
+  };
+
+  // daemon.cpp
+  core::Status open_database();
+  core::Status open_table();
+  core::Status open_socket();
+  void restore_queue();
+  void fill_table();  // background thread
+  void tick();        // loop
+  void stop();        // loop
+  core::Result<ModelSet> load_models(const Config& config) const;
+  void use_models(ModelSet models);  // loop
+  core::Result<nlohmann::json> reload_on_loop(const Config& config, ModelSet models);
+  void use_limits();
+
+  // serving.cpp, loop
+  void on_context(const ClientContext& context);
+  void on_query(Client& client, std::uint32_t request_id, const core::wire::Query& query);
+  void on_report(Client& client, const ClientContext& context, const core::wire::Report& report);
+  void on_admin(Client& client, std::uint32_t request_id, const std::string& json);
+  void look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::size_t index);
+  void answer_miss(PendingAnswer& pending, std::size_t index);
+  void finish_answer(PendingAnswer& pending);
+  [[nodiscard]] std::optional<core::Decision> winner_of_older_version(
+      const ClientContext& context,
+      const core::Problem& problem,
+      const core::Constraints& constraints,
+      std::size_t max_entries) const;
+  void enqueue(const PendingAnswer& pending, std::size_t index, const core::Decision& answer);
+  void flush_uses();
+
+  // verification.cpp
+  void on_record(core::Record record, const VerificationQueue::Pick& pick);  // loop
+  void on_failure(const core::KeyHash& hash, const std::string& why);        // loop
+  void tell_waiting(const core::KeyHash& hash, const std::string& error);    // loop
+  void score(const core::Record& record, float probability);                 // scorer thread
+  void review();                                                             // background thread
+  void note_context(const core::Context& context);                           // loop
+
+  // Publishes a record's answer, or takes it away. Storage thread.
+  void publish(const core::KeyHash& hash);
+  [[nodiscard]] core::Decision table_decision(const core::Record& record) const;
+
+  // Runs `job` on the loop and waits for what it returns; empty once the daemon stops.
+  template <typename Job>
+  auto ask_loop(Job job) -> std::optional<decltype(job())>;
+
+  CommandLine line_;
+  Config config_;  // loop; `state_dir`, `max_entries`, `build_policy` never change
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  std::atomic<bool> stopping_ = false;
+  Loop loop_;
+  storage::OpenReport open_report_;  // constant after start()
+  std::unique_ptr<storage::Database> database_;
+  std::optional<core::Context> default_context_;  // constant after start()
+
+  // Of the loop.
+  Answers answers_;
+  std::unique_ptr<VerificationQueue> queue_;
+  std::unique_ptr<Supervisor> supervisor_;
+  std::unique_ptr<Server> server_;
+  Counters counters_;
+  LatencyHistogram hit_latency_;
+  LatencyHistogram miss_latency_;
+  bool table_complete_ = false;
+  std::vector<std::pair<core::Context, std::uint64_t>> known_contexts_;  // with their hashes
+  std::set<std::string> trusted_libraries_;
+  std::unordered_map<core::KeyHash, storage::UseStatistics, core::KeyHasher> pending_uses_;
+  std::unordered_multimap<core::KeyHash, std::function<void(std::string)>, core::KeyHasher>
+      waiting_;
+  std::unordered_set<core::KeyHash, core::KeyHasher> forced_;
+
+  // Shared.
+  std::mutex models_mutex_;
+  std::shared_ptr<const ModelSet> models_;  // guarded by models_mutex_
+  std::mutex alarms_mutex_;
+  nlohmann::json alarms_ = nlohmann::json::array();  // guarded by alarms_mutex_
+  std::atomic<std::uint64_t> table_entries_ = 0;
+  std::atomic<std::uint64_t> table_bytes_ = 0;
+  std::atomic<std::uint64_t> verified_since_review_ = 0;
+
+  std::unique_ptr<PublishedTable> table_;  // storage thread, once start() is through
+  std::unique_ptr<AdminService> admin_;    // background thread
+
+  // Last: their jobs use all of the above.
+  std::unique_ptr<WorkThread> storage_;
+  std::unique_ptr<WorkThread> scorer_;
+  std::unique_ptr<WorkThread> background_;
+};
+
+template <typename Job>
+auto Daemon::ask_loop(Job job) -> std::optional<decltype(job())> {
+  using Value = decltype(job());
+  struct Slot {
+    std::mutex mutex;
+    std::condition_variable ready;
+    std::optional<Value> value;
+  };
+  auto slot = std::make_shared<Slot>();
+  loop_.post([slot, job = std::move(job)]() mutable {
+    Value value = job();
+    const std::lock_guard lock(slot->mutex);
+    slot->value.emplace(std::move(value));
+    slot->ready.notify_one();
+  });
+  std::unique_lock lock(slot->mutex);
+  while (!slot->value && !stopping_) {
+    slot->ready.wait_for(lock, std::chrono::milliseconds(50));
+  }
+  return std::move(slot->value);
+}
+
+}  // namespace reformer::daemon

@@ -1,0 +1,303 @@
+// The loop's side of queries, reports and administrative requests.
+#include "daemon/daemon.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+namespace reformer::daemon {
+namespace {
+
+namespace wire = core::wire;
+
+constexpr std::size_t kMaxKnownContexts = 16;
+constexpr std::size_t kMaxPendingUses = 100000;
+constexpr std::size_t kMaxTrustedLibraries = 256;
+
+bool in_group(std::uint32_t uid, std::uint32_t gid, const std::string& name) {
+  const group* wanted = name.empty() ? nullptr : ::getgrnam(name.c_str());
+  const passwd* user = ::getpwuid(uid);
+  if (wanted == nullptr) {
+    return false;
+  }
+  const gid_t id = wanted->gr_gid;
+  if (gid == id || user == nullptr) {
+    return gid == id;
+  }
+  std::vector<gid_t> groups(256);
+  int count = static_cast<int>(groups.size());
+  if (::getgrouplist(user->pw_name, user->pw_gid, groups.data(), &count) < 0) {
+    return false;
+  }
+  return std::find(groups.begin(), groups.begin() + count, id) != groups.begin() + count;
+}
+
+// A library that only root could have put there: what it measures may answer everyone.
+bool only_root_can_change(const std::string& path) {
+  struct stat file {};
+  return ::stat(path.c_str(), &file) == 0 && S_ISREG(file.st_mode) && file.st_uid == 0 &&
+         (file.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+// GPU time of one execution at a tenth of a large GPU's rate, plus a launch: only to order work.
+double rough_us(const core::Problem& problem) {
+  return 3 + core::flops(problem) / 50e6;
+}
+
+}  // namespace
+
+struct Daemon::PendingAnswer {
+  std::uint64_t client = 0;
+  std::uint32_t uid = 0;
+  std::uint32_t request_id = 0;
+  ClientContext context;
+  wire::Query query;
+  std::vector<core::KeyHash> hashes;
+  std::vector<core::Decision> decisions;
+  std::size_t open = 0;  // problems that wait for the storage thread
+  bool missed = false;
+  std::chrono::steady_clock::time_point asked;
+};
+
+void Daemon::on_context(const ClientContext& context) {
+  if (context.library.empty() || trusted_libraries_.contains(context.library) ||
+      trusted_libraries_.size() >= kMaxTrustedLibraries) {
+    return;
+  }
+  (void)storage_->try_submit([this, path = context.library] {
+    if (only_root_can_change(path)) {
+      loop_.post([this, path] { trusted_libraries_.insert(path); });
+    }
+  });
+}
+
+void Daemon::on_query(Client& client, std::uint32_t request_id, const wire::Query& query) {
+  const auto pending = std::make_shared<PendingAnswer>();
+  pending->asked = std::chrono::steady_clock::now();
+  pending->client = client.id;
+  pending->uid = client.uid;
+  pending->request_id = request_id;
+  pending->context = client.contexts[query.context_id];
+  pending->query = query;
+  pending->hashes.resize(query.problems.size());
+  pending->decisions.resize(query.problems.size());
+  pending->open = 1;  // this function
+  for (std::size_t i = 0; i < query.problems.size(); ++i) {
+    const auto hash = core::hash_problem(pending->context.context_hash, query.problems[i]);
+    pending->hashes[i] = hash;
+    auto measured = answers_.measured(hash, query.constraints, query.max_entries);
+    if (measured.decision) {
+      pending->decisions[i] = std::move(*measured.decision);
+    } else if (measured.needs_record || !table_complete_) {
+      look_up_record(pending, i);
+    } else {
+      answer_miss(*pending, i);
+    }
+  }
+  if (--pending->open == 0) {
+    finish_answer(*pending);
+  }
+}
+
+void Daemon::look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::size_t index) {
+  const core::Key key{pending->context.context, pending->query.problems[index]};
+  ++pending->open;
+  const bool taken = storage_->try_submit([this, pending, index, key] {
+    auto record = database_->find_record(key);
+    std::optional<core::Decision> decision;
+    if (record && *record) {
+      decision = core::decide_measured(**record,
+                                       pending->query.constraints,
+                                       line_.config.build_policy,
+                                       pending->query.max_entries);
+    }
+    loop_.post([this, pending, index, decision = std::move(decision)] {
+      if (decision) {
+        pending->decisions[index] = *decision;
+      } else {
+        answer_miss(*pending, index);
+      }
+      if (--pending->open == 0) {
+        finish_answer(*pending);
+      }
+    });
+  });
+  if (!taken) {
+    --pending->open;
+    answer_miss(*pending, index);
+  }
+}
+
+void Daemon::answer_miss(PendingAnswer& pending, std::size_t index) {
+  pending.missed = true;
+  const core::Key key{pending.context.context, pending.query.problems[index]};
+  const auto& query = pending.query;
+  auto older =
+      winner_of_older_version(pending.context, key.problem, query.constraints, query.max_entries);
+  pending.decisions[index] =
+      older ? std::move(*older) : answers_.predicted(key, query.constraints, query.max_entries);
+  if (query.verify_miss) {
+    enqueue(pending, index, pending.decisions[index]);
+  }
+}
+
+// After an upgrade of cuDNN: what was measured to be best with the version before is tried first.
+std::optional<core::Decision> Daemon::winner_of_older_version(const ClientContext& context,
+                                                              const core::Problem& problem,
+                                                              const core::Constraints& constraints,
+                                                              std::size_t max_entries) const {
+  for (const auto& [known, hash] : known_contexts_) {  // newest first
+    if (known.device != context.context.device ||
+        known.cudnn_version >= context.context.cudnn_version) {
+      continue;
+    }
+    auto found =
+        answers_.measured(core::hash_problem(hash, problem), constraints, max_entries).decision;
+    if (found && !found->entries.empty()) {
+      found->source = core::Source::kPredicted;
+      found->model = "winner-of-" + std::to_string(known.cudnn_version);
+      found->confidence = 0.5F;  // until the new version's measurement is there
+      for (auto& entry : found->entries) {
+        entry.time_us = core::kNoTime;
+      }
+      return found;
+    }
+  }
+  return std::nullopt;
+}
+
+void Daemon::note_context(const core::Context& context) {
+  const auto known = std::find_if(known_contexts_.begin(),
+                                  known_contexts_.end(),
+                                  [&](const auto& pair) { return pair.first == context; });
+  if (known == known_contexts_.end() && known_contexts_.size() < kMaxKnownContexts) {
+    known_contexts_.emplace_back(context, core::hash_context(context));
+    std::sort(known_contexts_.begin(), known_contexts_.end(), [](const auto& a, const auto& b) {
+      return a.first.cudnn_version > b.first.cudnn_version;
+    });
+  }
+}
+
+void Daemon::enqueue(const PendingAnswer& pending,
+                     std::size_t index,
+                     const core::Decision& answer) {
+  if (!supervisor_->can_measure()) {
+    return;
+  }
+  storage::QueuedJob job;
+  job.key = {pending.context.context, pending.query.problems[index]};
+  const std::string& library = pending.context.library;
+  const auto& allowed = config_.allowed_libraries;
+  if (pending.uid == ::getuid() || trusted_libraries_.contains(library) ||
+      std::find(allowed.begin(), allowed.end(), library) != allowed.end()) {
+    job.library = library;
+  }
+  job.gpu = pending.context.gpu;
+  job.uid = pending.uid;
+  job.queued_at_s = std::time(nullptr);
+  const double doubt = answer.source == core::Source::kAbstain ? 0.2 : 1 - answer.confidence;
+  job.predicted_gain_us = static_cast<float>(doubt * rough_us(job.key.problem));
+  queue_->add(job, job.queued_at_s);
+}
+
+void Daemon::finish_answer(PendingAnswer& pending) {
+  Client* client = server_->find(pending.client);
+  Client nobody;
+  Client& counts = client != nullptr ? *client : nobody;
+  for (const core::Decision& decision : pending.decisions) {
+    const bool abstained = decision.source == core::Source::kAbstain;
+    const bool hit = decision.source == core::Source::kMeasured;
+    for (auto [own, all] : {std::pair(&counts.queries, &counters_.queries),
+                            hit         ? std::pair(&counts.hits, &counters_.hits)
+                            : abstained ? std::pair(&counts.abstained, &counters_.abstained)
+                                        : std::pair(&counts.predicted, &counters_.predicted)}) {
+      ++*own;
+      ++*all;
+    }
+  }
+  server_->send(pending.client, pending.request_id, wire::Answer{std::move(pending.decisions)});
+  const auto took = std::chrono::steady_clock::now() - pending.asked;
+  const auto ns = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(took).count());
+  (pending.missed ? miss_latency_ : hit_latency_).add(ns);
+}
+
+void Daemon::on_report(Client& client,
+                       const ClientContext& /*context*/,
+                       const wire::Report& report) {
+  ++counters_.reports;
+  client.passed_through += report.passed_through;
+  client.failures += report.failures;
+  if (!report.last_failure.empty()) {
+    client.last_failure = report.last_failure;
+  }
+  for (const wire::Use& use : report.uses) {
+    counters_.uses += use.count;
+    queue_->add_uses(use.key, use.count);
+    const bool known = answers_.measured(use.key, {}, 1).decision.has_value();
+    if (known && (pending_uses_.size() < kMaxPendingUses || pending_uses_.contains(use.key))) {
+      auto& sum = pending_uses_[use.key];
+      sum.executions += use.count;
+      sum.last_used_s = std::time(nullptr);
+      if (!std::isnan(use.gpu_us)) {
+        sum.in_application_us = use.gpu_us;
+      }
+    }
+  }
+}
+
+void Daemon::flush_uses() {
+  if (pending_uses_.empty()) {
+    return;
+  }
+  auto batch = std::make_shared<decltype(pending_uses_)>();
+  batch->swap(pending_uses_);
+  const bool taken = storage_->try_submit([this, batch] {
+    for (const auto& [hash, uses] : *batch) {
+      if (const auto status = database_->add_uses(hash, uses); !status) {
+        spdlog::error("use counts not stored: {}", status.error().message);
+        return;
+      }
+    }
+  });
+  if (!taken) {
+    pending_uses_.swap(*batch);  // again at the next tick
+  }
+}
+
+void Daemon::on_admin(Client& client, std::uint32_t request_id, const std::string& json) {
+  const bool taken = background_->try_submit([this,
+                                              id = client.id,
+                                              uid = client.uid,
+                                              gid = client.gid,
+                                              group = config_.admin_group,
+                                              json,
+                                              request_id] {
+    const bool may_write = uid == 0 || uid == ::getuid() || in_group(uid, gid, group);
+    const auto status = admin_->handle(
+        json,
+        may_write ? Rights::kWrite : Rights::kRead,
+        [this, id, request_id](std::string piece, bool more) {
+          loop_.post([this, id, request_id, reply = wire::AdminReply{more, std::move(piece)}] {
+            server_->send(id, request_id, reply);
+          });
+        });
+    if (!status) {
+      loop_.post([this, id, request_id, error = status.error()] {
+        server_->send_error(id, request_id, error);
+      });
+    }
+  });
+  if (!taken) {
+    server_->send_error(
+        client.id, request_id, core::make_error(core::ErrorCode::kExhausted, "the daemon is busy"));
+  }
+}
+
+}  // namespace reformer::daemon
