@@ -79,6 +79,8 @@ class Daemon final : public LiveDaemon {
   void on_query(Client& client, std::uint32_t request_id, const core::wire::Query& query);
   void on_report(Client& client, const ClientContext& context, const core::wire::Report& report);
   void on_admin(Client& client, std::uint32_t request_id, const std::string& json);
+  // Hands over a piece once the client has read most of the earlier ones. Background thread.
+  void send_piece(std::uint64_t client, std::uint32_t request_id, std::string json, bool more);
   void look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::size_t index);
   void answer_miss(PendingAnswer& pending, std::size_t index);
   void finish_answer(PendingAnswer& pending);

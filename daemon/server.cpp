@@ -365,6 +365,11 @@ void Server::for_each_client(const std::function<void(const Client&)>& visit) co
   }
 }
 
+std::size_t Server::unread(std::uint64_t client) const {
+  const auto found = connections_.find(client);
+  return found == connections_.end() ? 0 : found->second->unread_bytes;
+}
+
 Client* Server::find(std::uint64_t id) {
   const auto found = connections_.find(id);
   return found == connections_.end() ? nullptr : &found->second->client;

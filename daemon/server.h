@@ -75,6 +75,8 @@ class Server {
   void set_limits(Limits limits) { limits_ = limits; }
   void for_each_client(const std::function<void(const Client&)>& visit) const;
   [[nodiscard]] Client* find(std::uint64_t id);
+  // Bytes that wait for this client to read them; 0 where it is gone.
+  [[nodiscard]] std::size_t unread(std::uint64_t client) const;
   [[nodiscard]] std::size_t clients() const { return connections_.size(); }
   [[nodiscard]] std::uint64_t accepted() const { return next_id_ - 1; }
   [[nodiscard]] std::uint64_t errors() const { return errors_; }

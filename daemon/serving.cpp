@@ -18,6 +18,8 @@ namespace wire = core::wire;
 
 constexpr std::size_t kMaxKnownContexts = 16;
 constexpr std::size_t kMaxPendingUses = 100000;
+constexpr std::size_t kPieceBacklog = 1 << 20;            // unread bytes of a long reply
+constexpr auto kPieceTimeout = std::chrono::seconds(10);  // then the limits drop the client
 constexpr std::size_t kMaxTrustedLibraries = 256;
 
 bool in_group(std::uint32_t uid, std::uint32_t gid, const std::string& name) {
@@ -280,14 +282,11 @@ void Daemon::on_admin(Client& client, std::uint32_t request_id, const std::strin
                                               json,
                                               request_id] {
     const bool may_write = uid == 0 || uid == ::getuid() || in_group(uid, gid, group);
-    const auto status = admin_->handle(
-        json,
-        may_write ? Rights::kWrite : Rights::kRead,
-        [this, id, request_id](std::string piece, bool more) {
-          loop_.post([this, id, request_id, reply = wire::AdminReply{more, std::move(piece)}] {
-            server_->send(id, request_id, reply);
-          });
-        });
+    const auto status = admin_->handle(json,
+                                       may_write ? Rights::kWrite : Rights::kRead,
+                                       [this, id, request_id](std::string piece, bool more) {
+                                         send_piece(id, request_id, std::move(piece), more);
+                                       });
     if (!status) {
       loop_.post([this, id, request_id, error = status.error()] {
         server_->send_error(id, request_id, error);
@@ -298,6 +297,24 @@ void Daemon::on_admin(Client& client, std::uint32_t request_id, const std::strin
     server_->send_error(
         client.id, request_id, core::make_error(core::ErrorCode::kExhausted, "the daemon is busy"));
   }
+}
+
+void Daemon::send_piece(std::uint64_t client,
+                        std::uint32_t request_id,
+                        std::string json,
+                        bool more) {
+  using namespace std::chrono_literals;
+  const auto give_up = std::chrono::steady_clock::now() + kPieceTimeout;
+  while (more && std::chrono::steady_clock::now() < give_up) {
+    const auto unread = ask_loop([this, client] { return server_->unread(client); });
+    if (!unread || *unread < kPieceBacklog) {
+      break;
+    }
+    std::this_thread::sleep_for(2ms);  // the client's pace
+  }
+  loop_.post([this, client, request_id, reply = wire::AdminReply{more, std::move(json)}] {
+    server_->send(client, request_id, reply);
+  });
 }
 
 }  // namespace reformer::daemon
