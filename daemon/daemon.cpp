@@ -1,0 +1,316 @@
+#include "daemon/daemon.h"
+
+#include <fmt/core.h>
+
+#include <spdlog/spdlog.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <utility>
+
+namespace reformer::daemon {
+namespace {
+
+constexpr std::size_t kStorageBound = 8192;
+constexpr std::size_t kScorerBound = 1024;
+constexpr std::size_t kBackgroundBound = 256;
+constexpr unsigned kTickMs = 50;
+constexpr unsigned kFlushMs = 1000;
+constexpr unsigned kWatchdogMs = 5000;
+
+Server::Limits server_limits(const Config& config) {
+  return {static_cast<std::size_t>(config.max_clients),
+          static_cast<std::size_t>(config.max_client_bytes),
+          static_cast<std::size_t>(config.max_total_bytes)};
+}
+
+VerificationQueue::Options queue_options(const Config& config) {
+  return {static_cast<std::size_t>(config.queue_bound), config.random_share, 2};
+}
+
+std::string table_path(const Config& config) {
+  return config.socket.string() + ".table";
+}
+
+}  // namespace
+
+Daemon::Daemon(CommandLine line)
+    : line_(std::move(line)),
+      config_(line_.config),
+      answers_({config_.build_policy, static_cast<std::size_t>(config_.max_engines)}),
+      models_(std::make_shared<const ModelSet>()),
+      storage_(std::make_unique<WorkThread>("rf-storage", kStorageBound)),
+      scorer_(std::make_unique<WorkThread>("rf-scorer", kScorerBound)),
+      background_(std::make_unique<WorkThread>("rf-admin", kBackgroundBound)) {}
+
+// What is queued for the storage thread is still written. Each thread ends before those that it
+// gives work to.
+Daemon::~Daemon() {
+  stopping_ = true;
+  background_->finish();
+  storage_->finish();
+  scorer_->finish();
+  background_.reset();
+  supervisor_.reset();
+  server_.reset();
+  ::unlink(table_path(line_.config).c_str());
+}
+
+core::Status Daemon::start() {
+  std::signal(SIGPIPE, SIG_IGN);
+  if (!config_.device_prop.empty()) {
+    std::ifstream file(config_.device_prop);
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    const auto device = core::device_from_properties_json(text);
+    if (!device) {
+      return core::in_context("device_prop " + config_.device_prop.string(), device.error());
+    }
+    default_context_ = core::Context{*device, config_.cudnn_version};
+  }
+  for (const auto step : {&Daemon::open_database, &Daemon::open_table}) {
+    if (const auto status = (this->*step)(); !status) {
+      return status;
+    }
+  }
+  auto models = load_models(config_);
+  if (!models) {
+    return models.error();
+  }
+  use_models(std::move(*models));
+  restore_queue();
+  admin_ = std::make_unique<AdminService>(
+      *database_,
+      this,
+      ModelSet{},
+      AdminService::Options{config_.state_dir,
+                            default_context_,
+                            config_.build_policy,
+                            static_cast<std::size_t>(config_.max_engines)});
+  supervisor_ = std::make_unique<Supervisor>(
+      loop_.get(),
+      *queue_,
+      config_,
+      Supervisor::Events{
+          [this](core::Record record, const VerificationQueue::Pick& pick) {
+            on_record(std::move(record), pick);
+          },
+          [this](const core::KeyHash& hash, const std::string& why) { on_failure(hash, why); }},
+      [] { return std::chrono::steady_clock::now(); });
+  if (const auto status = open_socket(); !status) {
+    return status;
+  }
+  loop_.every(kTickMs, [this] { tick(); });
+  loop_.every(kFlushMs, [this] { flush_uses(); });
+  loop_.every(kWatchdogMs, [] { sd_notify(0, "WATCHDOG=1"); });
+  loop_.on_signal(SIGTERM, [this] { stop(); });
+  loop_.on_signal(SIGINT, [this] { stop(); });
+  loop_.on_signal(SIGHUP, [this] {
+    (void)background_->try_submit([this] {
+      if (const auto done = reload(); !done) {
+        spdlog::error("reload: {}", done.error().message);
+      }
+    });
+  });
+  (void)background_->submit([this] { fill_table(); });
+  (void)background_->submit([this] { review(); });
+  sd_notifyf(0, "READY=1\nSTATUS=serving %s", config_.socket.c_str());
+  spdlog::info("serving {} after {} ms",
+               config_.socket.string(),
+               std::chrono::duration_cast<std::chrono::milliseconds>(
+                   std::chrono::steady_clock::now() - started_)
+                   .count());
+  return core::ok_status();
+}
+
+core::Status Daemon::open_database() {
+  std::error_code error;
+  std::filesystem::create_directories(config_.state_dir, error);
+  if (error) {
+    return core::make_error(core::ErrorCode::kUnavailable,
+                            config_.state_dir.string() + ": " + error.message());
+  }
+  auto database = storage::Database::open(
+      database_directory(config_.state_dir), storage::OpenMode::kReadWrite, &open_report_);
+  if (!database) {
+    return core::in_context("state_dir " + config_.state_dir.string(), database.error());
+  }
+  if (!open_report_.set_aside.empty()) {
+    spdlog::error("the database was unreadable and is set aside at {}: {}",
+                  open_report_.set_aside.string(),
+                  open_report_.reason);
+  }
+  database_ = std::move(*database);
+  return core::ok_status();
+}
+
+core::Status Daemon::open_table() {
+  const auto counts = database_->counts();
+  if (!counts) {
+    return counts.error();
+  }
+  table_complete_ = counts->records == 0;
+  std::error_code ignored;
+  std::filesystem::create_directories(config_.socket.parent_path(), ignored);
+  auto table = PublishedTable::create(
+      table_path(config_), counts->records, [this](std::shared_ptr<const TableSnapshot> snapshot) {
+        loop_.post([this, snapshot = std::move(snapshot)] { answers_.use_table(snapshot); });
+      });
+  if (!table) {
+    return core::in_context("shared table", table.error());
+  }
+  table_ = std::move(*table);
+  table_bytes_ = table_->bytes();
+  return core::ok_status();
+}
+
+// Runs beside serving: until it is through, what the table does not know is looked up on disk.
+void Daemon::fill_table() {
+  std::vector<core::Context> contexts;
+  std::uint64_t records = 0;
+  std::uint64_t damaged = 0;
+  const auto status = database_->for_each_record(
+      [&](const core::Record& record) {
+        ++records;
+        if (std::find(contexts.begin(), contexts.end(), record.key.context) == contexts.end()) {
+          contexts.push_back(record.key.context);
+        }
+        (void)storage_->submit(
+            [this, hash = core::hash_key(record.key), decision = table_decision(record)] {
+              if (!table_->contains(hash)) {  // else something newer is there
+                (void)table_->put(hash, decision);
+              }
+            });
+        return !stopping_;
+      },
+      [&](const core::KeyHash& hash, const core::Error& error) {
+        ++damaged;
+        spdlog::warn("record {} is damaged: {}", core::format_hash(hash), error.message);
+      });
+  if (!status) {
+    spdlog::error("reading the records: {}", status.error().message);
+  }
+  const bool whole = status.ok() && damaged == 0;
+  (void)storage_->submit([this, contexts, whole] {
+    table_entries_ = table_->entries();
+    table_bytes_ = table_->bytes();
+    loop_.post([this, contexts, whole] {
+      std::for_each(
+          contexts.begin(), contexts.end(), [this](const auto& context) { note_context(context); });
+      table_complete_ = whole;
+    });
+  });
+  spdlog::debug("table of measured answers: {} records", records);
+}
+
+core::Status Daemon::open_socket() {
+  Server::Handler handler{
+      [this](Client& client, std::uint32_t id, const core::wire::Query& query) {
+        on_query(client, id, query);
+      },
+      [this](Client& client, const ClientContext& context, const core::wire::Report& report) {
+        on_report(client, context, report);
+      },
+      [this](Client& client, std::uint32_t id, const std::string& json) {
+        on_admin(client, id, json);
+      },
+      [this](const ClientContext& context) { on_context(context); }};
+  server_ = std::make_unique<Server>(
+      loop_.get(), std::move(handler), server_limits(config_), table_path(config_));
+  if (sd_listen_fds(0) == 1) {
+    return server_->adopt(SD_LISTEN_FDS_START);
+  }
+  return server_->listen(config_.socket);
+}
+
+void Daemon::restore_queue() {
+  const auto store = [this](auto job) {
+    if (!storage_->try_submit(std::move(job))) {
+      spdlog::warn("the storage queue is full: a change of the work list is not kept");
+    }
+  };
+  queue_ = std::make_unique<VerificationQueue>(
+      queue_options(config_),
+      VerificationQueue::Changes{[this, store](const storage::QueuedJob& job) {
+                                   store([this, job] { (void)database_->put_job(job); });
+                                 },
+                                 [this, store](const core::KeyHash& hash) {
+                                   store([this, hash] { (void)database_->remove_job(hash); });
+                                 }},
+      std::random_device{}());
+  const auto jobs = database_->jobs();
+  if (!jobs) {
+    spdlog::error("the work list cannot be read: {}", jobs.error().message);
+    return;
+  }
+  for (const auto& job : *jobs) {
+    queue_->restore(job);
+  }
+}
+
+core::Result<ModelSet> Daemon::load_models(const Config& config) const {
+  ModelSet set;
+  std::string paths;
+  for (const auto& path : config.models) {
+    auto predictor = model::Predictor::load(path);
+    if (!predictor) {
+      return core::in_context("model " + path.string(), predictor.error());
+    }
+    const std::string name = (*predictor)->info().name;
+    if (set.find(name) != nullptr) {
+      return core::make_error(core::ErrorCode::kInvalidArgument,
+                              "model " + path.string() + ": \"" + name + "\" is loaded twice");
+    }
+    set.models.push_back({std::move(*predictor), path});
+    paths += std::filesystem::absolute(path).string() + "\n";
+  }
+  (void)database_->put_meta("models", paths);  // for --offline
+  const auto champion = database_->find_meta("champion");
+  if (champion && *champion && set.find(**champion) != nullptr) {
+    set.champion = **champion;
+  } else if (!set.models.empty()) {
+    set.champion = set.models.front().predictor->info().name;
+    if (champion && *champion) {
+      spdlog::warn("the champion \"{}\" is not loaded; \"{}\" answers", **champion, set.champion);
+    }
+  }
+  return set;
+}
+
+void Daemon::use_models(ModelSet models) {
+  const auto shared = std::make_shared<const ModelSet>(std::move(models));
+  answers_.use_models(shared);
+  const std::lock_guard lock(models_mutex_);
+  models_ = shared;
+}
+
+void Daemon::use_limits() {
+  spdlog::set_level(spdlog::level::from_str(config_.log_level));
+  server_->set_limits(server_limits(config_));
+  queue_->set_options(queue_options(config_));
+  supervisor_->configure(config_);
+}
+
+void Daemon::tick() {
+  supervisor_->tick();
+}
+
+void Daemon::run() {
+  loop_.run();
+}
+
+void Daemon::stop() {
+  spdlog::info("stopping");
+  sd_notify(0, "STOPPING=1");
+  stopping_ = true;
+  server_->close();
+  supervisor_->stop();
+  flush_uses();
+  loop_.stop();
+}
+
+}  // namespace reformer::daemon
