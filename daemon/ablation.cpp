@@ -141,4 +141,55 @@ Json ablation_report(const std::vector<storage::AccuracyRow>& rows, const std::s
   return {{"problems", problems.size()}, {"champion", champion}, {"variants", std::move(list)}};
 }
 
+std::optional<std::string> challenger_to_promote(const std::vector<storage::AccuracyRow>& rows,
+                                                 const std::string& champion,
+                                                 const PromotionRule& rule) {
+  std::map<std::string, RowsByKey> variants;
+  for (const storage::AccuracyRow& row : rows) {
+    const bool baseline = row.variant == kHeuristicA || row.variant == kHeuristicB ||
+                          row.variant == kFirstTenOfA || row.variant == kOracle;
+    if (!baseline) {
+      variants[row.variant][row.key] = row;
+    }
+  }
+  const auto reference = variants.find(champion);
+  if (reference == variants.end() || variants.size() < 2) {
+    return std::nullopt;
+  }
+  const double tests = static_cast<double>(variants.size() - 1);
+  std::optional<std::string> best;
+  double best_ratio = 1;
+  for (const auto& [name, by_key] : variants) {
+    std::vector<model::Score> ours;
+    std::vector<model::Score> theirs;
+    std::map<std::pair<core::Operation, core::DataType>, std::pair<double, std::size_t>> parts;
+    for (const auto& [key, row] : by_key) {
+      const auto found = reference->second.find(key);
+      if (name == champion || found == reference->second.end()) {
+        continue;
+      }
+      ours.push_back(score_of(row));
+      theirs.push_back(score_of(found->second));
+      if (row.covered && found->second.covered) {
+        auto& [sum, count] = parts[{row.operation, row.type}];
+        sum += std::log(static_cast<double>(row.slowdown) /
+                        static_cast<double>(found->second.slowdown));
+        ++count;
+      }
+    }
+    const model::PairedComparison paired = model::compare_paired(ours, theirs);
+    const bool regresses = std::any_of(parts.begin(), parts.end(), [](const auto& part) {
+      const auto& [sum, count] = part.second;
+      return sum / static_cast<double>(count) > 0.005;
+    });
+    if (paired.pairs >= rule.min_problems && paired.slowdown_ratio_95.high < 1 && !regresses &&
+        sign_test(paired.better, paired.worse) * tests < 1 - rule.confidence &&
+        paired.better > paired.worse && paired.slowdown_ratio < best_ratio) {
+      best = name;
+      best_ratio = paired.slowdown_ratio;
+    }
+  }
+  return best;
+}
+
 }  // namespace reformer::daemon
