@@ -15,6 +15,8 @@ using core::ErrorCode;
 using core::Status;
 namespace wire = core::wire;
 
+// Failures that came at once, as those of a daemon that is not running do, add up to less.
+constexpr std::chrono::milliseconds kNothingLost{1};
 constexpr int kMaxStrayFrames = 64;  // late answers to requests that were given up
 
 }  // namespace
@@ -114,6 +116,9 @@ Status DaemonLink::greet(Deadline deadline) {
 // Looks, without waiting, whether the daemon has come back; if not, asks it for a sign of life.
 Status DaemonLink::probe() {
   const Error silent = core::make_error(ErrorCode::kUnavailable, "the daemon does not answer");
+  if (Clock::now() < retry_at_) {
+    return silent;
+  }
   if (stream_.is_open()) {
     while (true) {
       core::Result<Frame> frame = stream_.receive_now();
@@ -123,16 +128,13 @@ Status DaemonLink::probe() {
       if (std::holds_alternative<wire::Welcome>(frame->message)) {
         greeted_ = true;
       }
-      if (greeted_) {
-        note_success();
-      }
+      // A sign of life: worth one more try. What was lost, and for how long to stay away after the
+      // next failure, is forgotten only after an answer.
+      suspended_ = suspended_ && !greeted_;
     }
     if (!suspended_ && stream_.is_open()) {
       return core::ok_status();
     }
-  }
-  if (Clock::now() < retry_at_) {
-    return silent;
   }
   forget_connection();
   const Clock::time_point started = Clock::now();
@@ -146,7 +148,7 @@ Status DaemonLink::probe() {
 
 Status DaemonLink::ready(Deadline deadline) {
   if (suspended_) {
-    const bool may_wait = vain_wait_ + deadline_ <= kMaxVainWait;
+    const bool may_wait = vain_wait_ < kNothingLost || vain_wait_ + deadline_ <= kMaxVainWait;
     if (!may_wait) {
       return probe();
     }

@@ -33,7 +33,7 @@ class DaemonLink {
  public:
   static constexpr std::chrono::milliseconds kFirstBackOff{100};
   static constexpr std::chrono::milliseconds kLastBackOff{30'000};
-  static constexpr std::chrono::milliseconds kMaxVainWait{5};
+  static constexpr std::chrono::milliseconds kMaxVainWait{3};
 
   DaemonLink(std::string socket_path, std::string client_name, std::chrono::microseconds deadline);
 
