@@ -58,7 +58,9 @@ Daemon::~Daemon() {
   background_.reset();
   supervisor_.reset();
   server_.reset();
-  ::unlink(table_path(line_.config).c_str());
+  if (table_) {
+    ::unlink(table_path(line_.config).c_str());
+  }
 }
 
 core::Status Daemon::start() {
@@ -72,10 +74,8 @@ core::Status Daemon::start() {
     }
     default_context_ = core::Context{*device, config_.cudnn_version};
   }
-  for (const auto step : {&Daemon::open_database, &Daemon::open_table}) {
-    if (const auto status = (this->*step)(); !status) {
-      return status;
-    }
+  if (const auto status = open_database(); !status) {
+    return status;
   }
   auto models = load_models(config_);
   if (!models) {
@@ -101,8 +101,11 @@ core::Status Daemon::start() {
           },
           [this](const core::KeyHash& hash, const std::string& why) { on_failure(hash, why); }},
       [] { return std::chrono::steady_clock::now(); });
-  if (const auto status = open_socket(); !status) {
-    return status;
+  // The socket first: the table of a daemon that serves there must not be replaced.
+  for (const auto step : {&Daemon::open_socket, &Daemon::open_table}) {
+    if (const auto status = (this->*step)(); !status) {
+      return status;
+    }
   }
   loop_.every(kTickMs, [this] { tick(); });
   loop_.every(kFlushMs, [this] { flush_uses(); });

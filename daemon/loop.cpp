@@ -71,6 +71,9 @@ void Loop::run_posted() {
     jobs.swap(posted_);
   }
   for (Job& job : jobs) {
+    if (stopped_) {
+      return;
+    }
     job();
   }
 }
@@ -80,6 +83,7 @@ void Loop::run() {
 }
 
 void Loop::stop() {
+  stopped_ = true;
   uv_stop(loop_.get());
 }
 

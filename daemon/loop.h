@@ -25,7 +25,7 @@ class Loop {
   [[nodiscard]] uv_loop_s* get() { return loop_.get(); }
   void post(Job job);
   void run();
-  void stop();
+  void stop();  // on the loop; what is posted from then on never runs
 
   // Calls `job` every `interval_ms` until the loop ends.
   void every(unsigned interval_ms, Job job);
@@ -35,6 +35,7 @@ class Loop {
  private:
   void run_posted();
   std::unique_ptr<uv_loop_s> loop_;
+  bool stopped_ = false;
   uv_async_s* wake_ = nullptr;  // owned by the loop: closed and freed in the destructor
   std::mutex mutex_;
   std::vector<Job> posted_;  // guarded by mutex_
