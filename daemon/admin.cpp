@@ -1,364 +1,877 @@
 #include "daemon/admin.h"
 
+#include "core/codec.h"
 #include "core/problem_text.h"
-#include "daemon/admin_requests.h"
-#include "daemon/config.h"
-#include "daemon/drift.h"
+#include "daemon/ablation.h"
+#include "daemon/admin_views.h"
+#include "interchange/measurements.h"
 
 #include <algorithm>
-#include <cmath>
-#include <exception>
+#include <chrono>
+#include <fstream>
+#include <iterator>
 #include <map>
-#include <sstream>
 #include <utility>
 
 namespace reformer::daemon {
+namespace {
 
-std::filesystem::path database_directory(const std::filesystem::path& state_dir) {
-  return state_dir / "db";
-}
-std::filesystem::path default_state_dir() {
-  return Config{}.state_dir;
-}
+using core::Status;
 
-const model::Predictor* ModelSet::find(std::string_view name) const {
-  const auto found = std::find_if(models.begin(), models.end(), [&](const LoadedModel& loaded) {
-    return loaded.predictor->info().name == name;
-  });
-  return found == models.end() ? nullptr : found->predictor.get();
+constexpr std::size_t kRowsPerPiece = 64;
+constexpr std::size_t kMaxImportLines = 100000;
+
+core::Error wrong(const std::string& message) {
+  return core::make_error(core::ErrorCode::kInvalidArgument, message);
 }
 
-void fail(core::ErrorCode code, std::string message) {
-  throw BadRequest{core::make_error(code, std::move(message))};
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-std::string text_member(const json& request, const char* name) {
+std::int64_t now_s() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+// Sends rows in pieces; the last piece carries what else there is to say.
+class Rows {
+ public:
+  explicit Rows(const AdminReply& reply) : reply_(reply) {}
+  void add(Json row) {
+    rows_.push_back(std::move(row));
+    if (rows_.size() == kRowsPerPiece) {
+      reply_(dump({{"rows", std::exchange(rows_, Json::array())}}), true);
+    }
+  }
+  void finish(Json totals = Json::object()) {
+    Json last{{"rows", std::move(rows_)}};
+    last.update(totals);
+    reply_(dump(last), false);
+  }
+
+ private:
+  const AdminReply& reply_;
+  Json rows_ = Json::array();
+};
+
+bool flag(const Json& request, const char* name) {
   const auto found = request.find(name);
-  if (found == request.end() || found->is_null()) {
-    return {};
-  }
-  if (!found->is_string()) {
-    fail(core::ErrorCode::kInvalidArgument, std::string(name) + ": expected text");
-  }
-  return found->get<std::string>();
-}
-
-bool flag_member(const json& request, const char* name) {
-  const auto found = request.find(name);
-  if (found != request.end() && !found->is_boolean() && !found->is_null()) {
-    fail(core::ErrorCode::kInvalidArgument, std::string(name) + ": expected true or false");
-  }
   return found != request.end() && found->is_boolean() && found->get<bool>();
 }
 
-std::int64_t number_member(const json& request, const char* name, std::int64_t absent) {
-  const auto found = request.find(name);
-  if (found == request.end() || found->is_null()) {
-    return absent;
+Json model_json(const model::ModelInfo& info) {
+  Json contexts = Json::array();
+  for (const core::Context& context : info.contexts) {
+    contexts.push_back(
+        {{"device", core::format_device(context.device)}, {"cudnn", context.cudnn_version}});
   }
-  if (!found->is_number_integer()) {
-    fail(core::ErrorCode::kInvalidArgument, std::string(name) + ": expected a whole number");
+  Json metrics = Json::object();
+  for (const auto& [name, value] : info.metrics) {
+    metrics[name] = value;
   }
-  return found->get<std::int64_t>();
+  return {{"name", info.name},
+          {"block", info.block},
+          {"blocks", info.blocks},
+          {"target", info.target},
+          {"sharpness", info.sharpness},
+          {"seed", info.seed},
+          {"parameters", info.parameters},
+          {"classes", info.classes},
+          {"training_problems", info.training_problems},
+          {"data_hash", info.data_hash},
+          {"abstain_below", info.abstain_below},
+          {"contexts", std::move(contexts)},
+          {"metrics", std::move(metrics)}};
 }
 
-json number_or_null(double value) {
-  return std::isfinite(value) ? json(value) : json(nullptr);
-}
+}  // namespace
 
-void RowWriter::add(json row) {
-  bytes_ += row.dump(-1, ' ', false, json::error_handler_t::replace).size();
-  rows_.push_back(std::move(row));
-  if (bytes_ >= kPieceBytes) {
-    send(true, json::object());
-  }
-}
-void RowWriter::finish(json totals) {
-  send(false, std::move(totals));
-}
-void RowWriter::send(bool more, json totals) {
-  totals["rows"] = std::exchange(rows_, json::array());
-  bytes_ = 0;
-  reply_(totals.dump(-1, ' ', false, json::error_handler_t::replace), more);
-}
-
-std::shared_ptr<const ModelSet> AdminService::Impl::models() const {
-  return live != nullptr ? live->models() : offline_models;
-}
-
-LiveDaemon& AdminService::Impl::daemon() const {
-  if (live == nullptr) {
-    fail(core::ErrorCode::kUnavailable, "this needs a running daemon");
-  }
-  return *live;
-}
-
-void AdminService::Impl::each_record(const std::function<bool(const core::Record&)>& visit) {
-  need(database.for_each_record(visit, [](const core::KeyHash&, const core::Error&) {}));
-}
-
-// Named in the request, the configured one, or the only one that the cache knows.
-core::Context AdminService::Impl::context_of(const json& request) {
-  core::Context context = options.default_context.value_or(core::Context{});
-  const std::string device = text_member(request, "device");
-  const std::int64_t cudnn = number_member(request, "cudnn", 0);
-  if (!device.empty()) {
-    context.device = need(core::parse_device(device));
-  }
-  context.cudnn_version = cudnn != 0 ? cudnn : context.cudnn_version;
-  if (!context.device.name.empty() && context.cudnn_version != 0) {
-    return context;
-  }
-  std::vector<core::Context> known;
-  each_record([&](const core::Record& record) {
-    const core::Context& found = record.key.context;
-    const bool fits = (device.empty() || found.device == context.device) &&
-                      (cudnn == 0 || found.cudnn_version == cudnn);
-    if (fits && std::find(known.begin(), known.end(), found) == known.end()) {
-      known.push_back(found);
+const model::Predictor* ModelSet::find(std::string_view name) const {
+  for (const LoadedModel& loaded : models) {
+    if (loaded.predictor->info().name == name) {
+      return loaded.predictor.get();
     }
-    return known.size() < 16;
-  });
-  if (known.size() == 1) {
-    return known.front();
   }
-  std::ostringstream text;
-  text << "say device and cudnn: the cache knows " << (known.empty() ? "none" : "");
-  for (const auto& one : known) {
-    text << (&one == known.data() ? "" : ", ") << core::format_device(one.device) << " with cuDNN "
-         << one.cudnn_version;
-  }
-  fail(core::ErrorCode::kInvalidArgument, text.str());
+  return nullptr;
 }
 
-core::Key AdminService::Impl::key_of(const json& request) {
-  const std::string text = text_member(request, "problem");
-  if (text.empty()) {
-    fail(core::ErrorCode::kInvalidArgument, "problem: missing");
-  }
-  const auto problem = need(core::parse_problem(text));
-  return {context_of(request), problem};
+std::filesystem::path database_directory(const std::filesystem::path& state_dir) {
+  return state_dir / "database";
+}
+std::filesystem::path default_state_dir() {
+  return "/var/lib/reformerd";
 }
 
-void AdminService::Impl::status(const AdminReply& reply) {
-  const auto counts = need(database.counts());
-  const auto set = models();
-  json answer = {{"version", "0.1.0"},
-                 {"state_dir", options.state_dir.string()},
-                 {"records", counts.records},
-                 {"accuracy_rows", counts.accuracy_rows},
-                 {"queue", {{"length", counts.queued}}},
-                 {"champion", set->champion},
-                 {"models", set->models.size()},
-                 {"database", {{"disk_bytes", counts.disk_bytes}}}};
-  if (live != nullptr) {
-    live->add_status(answer);
+struct AdminService::Impl {
+  storage::Database& database;
+  LiveDaemon* live;
+  ModelSet offline_models;
+  Options options;
+
+  using Handler = Status (Impl::*)(const Json&, const AdminReply&);
+  struct Request {
+    Handler handler;
+    Rights rights = Rights::kRead;
+    bool needs_daemon = false;
+  };
+  static const std::map<std::string_view, Request>& requests();
+
+  [[nodiscard]] std::shared_ptr<const ModelSet> models() const {
+    return live != nullptr ? live->models() : std::make_shared<const ModelSet>(offline_models);
   }
-  reply(answer.dump(-1, ' ', false, json::error_handler_t::replace), false);
+  core::Result<core::Key> key_of(const Json& request);
+  core::Result<core::Context> context_of(const Json& request);
+  storage::UseStatistics uses_of(const core::KeyHash& hash) {
+    auto uses = database.find_uses(hash);
+    return uses && *uses ? **uses : storage::UseStatistics{};
+  }
+  core::Result<core::Decision> decide(const core::Key& key,
+                                      const core::Constraints& constraints,
+                                      std::optional<core::Record>& record);
+  core::Result<std::vector<core::Record>> filtered(const Json& request);
+
+  Status status(const Json& request, const AdminReply& reply);
+  Status stats(const Json& request, const AdminReply& reply);
+  Status clients(const Json& request, const AdminReply& reply);
+  Status list(const Json& request, const AdminReply& reply);
+  Status show(const Json& request, const AdminReply& reply);
+  Status query(const Json& request, const AdminReply& reply);
+  Status explain(const Json& request, const AdminReply& reply);
+  Status import_lines(const Json& request, const AdminReply& reply);
+  Status export_records(const Json& request, const AdminReply& reply);
+  Status forget(const Json& request, const AdminReply& reply);
+  Status verify(const Json& request, const AdminReply& reply);
+  Status list_models(const Json& request, const AdminReply& reply);
+  Status promote(const Json& request, const AdminReply& reply);
+  Status ablation(const Json& request, const AdminReply& reply);
+  Status accuracy(const Json& request, const AdminReply& reply);
+  Status freeze(const Json& request, const AdminReply& reply);
+  Status check(const Json& request, const AdminReply& reply);
+  Status diff(const Json& request, const AdminReply& reply);
+  Status reload(const Json& request, const AdminReply& reply);
+  Status compact(const Json& request, const AdminReply& reply);
+  core::Result<std::vector<storage::AccuracyRow>> accuracy_rows(const Json& request);
+};
+
+const std::map<std::string_view, AdminService::Impl::Request>& AdminService::Impl::requests() {
+  static const std::map<std::string_view, Request> kRequests{
+      {"status", {&Impl::status}},
+      {"stats", {&Impl::stats, Rights::kRead, true}},
+      {"clients", {&Impl::clients, Rights::kRead, true}},
+      {"list", {&Impl::list}},
+      {"show", {&Impl::show}},
+      {"query", {&Impl::query}},
+      {"explain", {&Impl::explain}},
+      {"import", {&Impl::import_lines, Rights::kWrite, true}},
+      {"export", {&Impl::export_records}},
+      {"forget", {&Impl::forget, Rights::kWrite, true}},
+      {"verify", {&Impl::verify, Rights::kWrite, true}},
+      {"models", {&Impl::list_models}},
+      {"promote", {&Impl::promote, Rights::kWrite, true}},
+      {"ablation", {&Impl::ablation}},
+      {"accuracy", {&Impl::accuracy}},
+      {"freeze", {&Impl::freeze}},
+      {"check", {&Impl::check}},
+      {"diff", {&Impl::diff}},
+      {"reload", {&Impl::reload, Rights::kWrite, true}},
+      {"compact", {&Impl::compact, Rights::kWrite, true}}};
+  return kRequests;
 }
 
-void AdminService::Impl::list_models(const AdminReply& reply) {
-  std::map<std::string, std::pair<std::uint64_t, double>> log;  // rows, sum of log slowdowns
-  need(database.for_each_accuracy(0, [&](const storage::AccuracyRow& row) {
-    if (row.covered) {
-      log[row.variant].first += 1;
-      log[row.variant].second += std::log(static_cast<double>(row.slowdown));
+core::Result<core::Context> AdminService::Impl::context_of(const Json& request) {
+  const auto device = request.find("device");
+  const auto version = request.find("cudnn");
+  std::optional<core::Context> context = options.default_context;
+  std::vector<core::Context> seen;
+  if (!context) {
+    const Status done = database.for_each_record(
+        [&seen](const core::Record& record) {
+          if (std::find(seen.begin(), seen.end(), record.key.context) == seen.end()) {
+            seen.push_back(record.key.context);
+          }
+          return seen.size() < 8;
+        },
+        [](const core::KeyHash&, const core::Error&) {});
+    if (!done) {
+      return done.error();
     }
-    return true;
-  }));
+    if (seen.size() == 1) {
+      context = seen.front();
+    }
+  }
+  if (device != request.end() && device->is_string()) {
+    auto parsed = core::parse_device(device->get_ref<const std::string&>());
+    if (!parsed) {
+      return parsed.error();
+    }
+    context = context.value_or(core::Context{});
+    context->device = *parsed;
+  }
+  if (version != request.end() && version->is_number_unsigned()) {
+    context = context.value_or(core::Context{});
+    context->cudnn_version = version->get<std::int64_t>();
+  }
+  if (!context || context->device.name.empty() || context->cudnn_version == 0) {
+    std::string message = "which GPU and cuDNN? give device and cudnn";
+    for (const core::Context& known : seen) {
+      message += "; there is " + core::format_device(known.device) + " with " +
+                 std::to_string(known.cudnn_version);
+    }
+    return wrong(message);
+  }
+  return *context;
+}
+
+core::Result<core::Key> AdminService::Impl::key_of(const Json& request) {
+  const auto text = request.find("problem");
+  if (text == request.end() || !text->is_string()) {
+    return wrong("problem: expected problem text");
+  }
+  auto problem = core::parse_problem(text->get_ref<const std::string&>());
+  if (!problem) {
+    return problem.error();
+  }
+  auto context = context_of(request);
+  if (!context) {
+    return context.error();
+  }
+  return core::Key{*context, *problem};
+}
+
+core::Result<core::Decision> AdminService::Impl::decide(const core::Key& key,
+                                                        const core::Constraints& constraints,
+                                                        std::optional<core::Record>& record) {
+  auto found = database.find_record(key);
+  if (!found) {
+    return found.error();
+  }
+  record = std::move(*found);
+  if (record) {
+    return core::decide_measured(
+        *record, constraints, options.build_policy, core::kMaxDecisionEntries, options.max_engines);
+  }
   const auto set = models();
-  RowWriter rows(reply);
+  const model::Predictor* const champion = set->champion_predictor();
+  if (champion == nullptr) {
+    return core::Decision{};
+  }
+  model::Predictor::Scratch scratch(*champion);
+  return champion->decide(
+      key.context, key.problem, constraints, options.build_policy, 8, options.max_engines, scratch);
+}
+
+Status AdminService::Impl::status(const Json&, const AdminReply& reply) {
+  const auto counts = database.counts();
+  if (!counts) {
+    return counts.error();
+  }
+  const auto set = models();
+  Json names = Json::array();
   for (const LoadedModel& loaded : set->models) {
-    const model::ModelInfo& info = loaded.predictor->info();
-    json contexts = json::array();
-    for (const auto& context : info.contexts) {
-      contexts.push_back(
-          {{"device", core::format_device(context.device)}, {"cudnn", context.cudnn_version}});
+    names.push_back(loaded.predictor->info().name);
+  }
+  nlohmann::json more = nlohmann::json::object();
+  if (live != nullptr) {
+    live->add_status(more);
+  }
+  Json status{{"state_dir", options.state_dir.string()},
+              {"records", counts->records},
+              {"accuracy_rows", counts->accuracy_rows},
+              {"queue", {{"length", counts->queued}}},
+              {"champion", set->champion},
+              {"models", std::move(names)},
+              {"database", {{"disk_bytes", counts->disk_bytes}}}};
+  // What the running daemon knows goes over what the database says.
+  for (const auto& [name, value] : more.items()) {
+    if (value.is_object() && status.contains(name)) {
+      status[name].update(Json(value));
+    } else {
+      status[name] = value;
     }
-    json metrics = json::object();
-    for (const auto& [name, value] : info.metrics) {
-      metrics[name] = number_or_null(value);
-    }
-    const auto& [count, sum] = log[info.name];
-    rows.add({{"name", info.name},
-              {"block", info.block},
-              {"target", info.target},
-              {"blocks", info.blocks},
-              {"sharpness", info.sharpness},
-              {"seed", info.seed},
-              {"parameters", info.parameters},
-              {"classes", info.classes},
-              {"data_hash", info.data_hash},
-              {"training_problems", info.training_problems},
-              {"contexts", std::move(contexts)},
-              {"abstain_below", info.abstain_below},
-              {"metrics", std::move(metrics)},
-              {"champion", info.name == set->champion},
-              {"path", loaded.path.string()},
-              {"rows", count},
-              {"geomean_slowdown",
-               count > 0 ? json(std::exp(sum / static_cast<double>(count))) : json(nullptr)}});
+  }
+  reply(dump(status), false);
+  return core::ok_status();
+}
+
+Status AdminService::Impl::stats(const Json&, const AdminReply& reply) {
+  reply(live->stats().dump(), false);
+  return core::ok_status();
+}
+
+Status AdminService::Impl::clients(const Json&, const AdminReply& reply) {
+  Rows rows(reply);
+  for (const auto& client : live->clients()) {
+    rows.add(Json(client));
   }
   rows.finish();
+  return core::ok_status();
 }
 
-void AdminService::Impl::promote(const json& request, const AdminReply& reply) {
-  std::string name = text_member(request, "model");
-  const std::string previous = daemon().models()->champion;
-  if (flag_member(request, "rollback")) {
-    const auto before = need(database.find_meta("champion.previous"));
-    if (!before || before->empty()) {
-      fail(core::ErrorCode::kInvalidArgument, "there was no champion before this one");
+core::Result<std::vector<core::Record>> AdminService::Impl::filtered(const Json& request) {
+  auto filter = filter_from(request);
+  if (!filter) {
+    return filter.error();
+  }
+  std::vector<core::Record> records;
+  const Status done = database.for_each_record(
+      [&](const core::Record& record) {
+        if (filter->matches(record)) {
+          records.push_back(record);
+        }
+        return true;
+      },
+      [](const core::KeyHash&, const core::Error&) {});
+  if (!done) {
+    return done.error();
+  }
+  return records;
+}
+
+Status AdminService::Impl::list(const Json& request, const AdminReply& reply) {
+  auto filter = filter_from(request);
+  if (!filter) {
+    return filter.error();
+  }
+  std::vector<Json> rows;
+  const Status done = database.for_each_record(
+      [&](const core::Record& record) {
+        if (filter->matches(record)) {
+          rows.push_back(list_row(record, uses_of(core::hash_key(record.key))));
+        }
+        return true;
+      },
+      [](const core::KeyHash&, const core::Error&) {});
+  if (!done) {
+    return done;
+  }
+  const std::string sort = request.value("sort", std::string("problem"));
+  const std::map<std::string, std::pair<const char*, bool>> orders{{"problem", {"problem", false}},
+                                                                   {"uses", {"uses", true}},
+                                                                   {"gain", {"gain", true}},
+                                                                   {"time", {"time_us", true}},
+                                                                   {"age", {"measured_at", false}}};
+  const auto order = orders.find(sort);
+  if (order == orders.end()) {
+    return wrong("sort: expected problem, uses, gain, time or age");
+  }
+  const auto [member, descending] = order->second;
+  std::stable_sort(rows.begin(),
+                   rows.end(),
+                   [member = member, descending = descending](const Json& one, const Json& other) {
+                     return descending ? other[member] < one[member] : one[member] < other[member];
+                   });
+  const auto limit = request.find("limit");
+  std::size_t count = rows.size();
+  if (limit != request.end() && limit->is_number_unsigned() && *limit > 0) {
+    count = std::min(count, limit->get<std::size_t>());
+  }
+  Rows out(reply);
+  for (std::size_t i = 0; i < count; ++i) {
+    out.add(std::move(rows[i]));
+  }
+  out.finish({{"total", rows.size()}});
+  return core::ok_status();
+}
+
+Status AdminService::Impl::show(const Json& request, const AdminReply& reply) {
+  const auto key = key_of(request);
+  if (!key) {
+    return key.error();
+  }
+  const auto record = database.find_record(*key);
+  if (!record) {
+    return record.error();
+  }
+  if (!*record) {
+    return wrong("not measured: " + core::format_problem(key->problem) + " on " +
+                 core::format_device(key->context.device) + " with cuDNN " +
+                 std::to_string(key->context.cudnn_version));
+  }
+  reply(dump(record_json(**record, uses_of(core::hash_key(*key)))), false);
+  return core::ok_status();
+}
+
+Status AdminService::Impl::query(const Json& request, const AdminReply& reply) {
+  const auto key = key_of(request);
+  const auto constraints = constraints_from(request);
+  if (!key || !constraints) {
+    return !key ? key.error() : constraints.error();
+  }
+  std::optional<core::Record> record;
+  const auto decision = decide(*key, *constraints, record);
+  if (!decision) {
+    return decision.error();
+  }
+  if (!record && live != nullptr && flag(request, "verify")) {
+    (void)live->verify(*key, false, [](const std::string&) {});
+  }
+  Json answer{{"problem", core::format_problem(key->problem)}};
+  answer.update(decision_json(*decision));
+  reply(dump(answer), false);
+  return core::ok_status();
+}
+
+Status AdminService::Impl::explain(const Json& request, const AdminReply& reply) {
+  const auto key = key_of(request);
+  const auto constraints = constraints_from(request);
+  if (!key || !constraints) {
+    return !key ? key.error() : constraints.error();
+  }
+  std::optional<core::Record> record;
+  const auto decision = decide(*key, *constraints, record);
+  if (!decision) {
+    return decision.error();
+  }
+  Json filtered_out = Json::array();
+  Json speedup = nullptr;
+  std::string why = "not measured; ";
+  const auto set = models();
+  if (record) {
+    why = std::to_string(record->candidates.size()) + " candidates measured";
+    for (const core::Candidate& candidate : record->candidates) {
+      const core::Verdict verdict = core::judge(candidate, *constraints);
+      if (verdict != core::Verdict::kAllowed) {
+        filtered_out.push_back({{"config", core::format_engine_config(candidate.config)},
+                                {"time_us", number_or_null(static_cast<double>(candidate.time_us))},
+                                {"verdict", core::to_string(verdict)}});
+      }
     }
-    name = *before;
+    const core::Candidate* const first = core::first_of_heuristic_a(*record);
+    if (first != nullptr && !decision->entries.empty()) {
+      speedup = static_cast<double>(first->time_us) /
+                static_cast<double>(decision->entries.front().time_us);
+    }
+  } else if (decision->source == core::Source::kPredicted) {
+    why += "predicted by " + decision->model;
+  } else {
+    why += set->champion.empty() ? "no model is loaded"
+                                 : set->champion + " is not sure enough, or has no class for it";
   }
-  need(daemon().set_champion(name));
-  reply(json{{"champion", name}, {"previous", previous}}.dump(), false);
+  Json predictions = Json::array();
+  for (const LoadedModel& loaded : set->models) {
+    model::Predictor::Scratch scratch(*loaded.predictor);
+    model::Ranking ranking;
+    loaded.predictor->rank(key->problem, 8, scratch, ranking);
+    Json entries = Json::array();
+    for (std::uint32_t i = 0; i < ranking.count; ++i) {
+      entries.push_back(
+          {{"config",
+            core::format_engine_config(
+                loaded.predictor->class_entry(ranking.classes[i].class_index).config)}});
+    }
+    predictions.push_back({{"model", loaded.predictor->info().name},
+                           {"champion", loaded.predictor->info().name == set->champion},
+                           {"abstained", ranking.abstained},
+                           {"confidence", static_cast<double>(ranking.confidence)},
+                           {"entries", std::move(entries)}});
+  }
+  reply(dump({{"problem", core::format_problem(key->problem)},
+              {"decision", decision_json(*decision)},
+              {"why", why},
+              {"filtered", std::move(filtered_out)},
+              {"speedup_over_heuristic_a", std::move(speedup)},
+              {"predictions", std::move(predictions)}}),
+        false);
+  return core::ok_status();
 }
 
-void AdminService::Impl::check(const AdminReply& reply) {
-  std::vector<storage::AccuracyRow> rows;
-  need(database.for_each_accuracy(0, [&](const storage::AccuracyRow& row) {
-    rows.push_back(row);
-    return true;
-  }));
-  json alarms = json::array();
-  for (const Alarm& alarm : drift_alarms(rows, models()->champion, options.drift)) {
-    alarms.push_back({{"kind", alarm.kind}, {"text", alarm.text}});
+Status AdminService::Impl::import_lines(const Json& request, const AdminReply& reply) {
+  const auto lines = request.find("lines");
+  if (lines == request.end() || !lines->is_array() || lines->size() > kMaxImportLines) {
+    return wrong("lines: expected a list of reformer-measurements/1 lines");
   }
-  const bool ok = alarms.empty();
-  reply(json{{"ok", ok}, {"alarms", std::move(alarms)}}.dump(), false);
+  std::size_t stored = 0;
+  std::size_t kept = 0;
+  Json rejected = Json::array();
+  for (std::size_t i = 0; i < lines->size(); ++i) {
+    const Json& line = (*lines)[i];
+    auto record = line.is_string()
+                      ? interchange::record_from_json(line.get_ref<const std::string&>())
+                      : core::Result<core::Record>(wrong("not text"));
+    if (!record) {
+      rejected.push_back({{"index", i}, {"error", record.error().message}});
+      continue;
+    }
+    const bool last = i + 1 == lines->size();
+    // One synced write at the end makes all before it durable: they share the log.
+    const auto put =
+        database.put_record(*record,
+                            storage::Database::Merge::kBetterFounded,
+                            last ? storage::Durability::kSynced : storage::Durability::kBuffered);
+    if (!put) {
+      return put.error();
+    }
+    (*put ? stored : kept) += 1;
+    if (*put) {
+      live->record_changed(core::hash_key(record->key));
+    }
+  }
+  if (const Status synced = database.put_meta("last_import", std::to_string(now_s())); !synced) {
+    return synced;
+  }
+  reply(dump({{"stored", stored}, {"kept", kept}, {"rejected", std::move(rejected)}}), false);
+  return core::ok_status();
 }
 
-void AdminService::Impl::verify(const json& request, const AdminReply& reply) {
-  const core::Key key = key_of(request);
-  const bool wait = flag_member(request, "wait");
-  std::function<void(std::string)> done;
-  if (wait) {
-    done = [this, key, reply](const std::string& error) {
+Status AdminService::Impl::export_records(const Json& request, const AdminReply& reply) {
+  auto filter = filter_from(request);
+  if (!filter) {
+    return filter.error();
+  }
+  Rows rows(reply);
+  const Status done = database.for_each_record(
+      [&](const core::Record& record) {
+        if (filter->matches(record)) {
+          rows.add(Json::parse(interchange::record_to_json(record), nullptr, false));
+        }
+        return true;
+      },
+      [](const core::KeyHash&, const core::Error&) {});
+  if (!done) {
+    return done;
+  }
+  rows.finish();
+  return core::ok_status();
+}
+
+Status AdminService::Impl::forget(const Json& request, const AdminReply& reply) {
+  std::vector<core::KeyHash> hashes;
+  if (request.contains("problem")) {
+    const auto key = key_of(request);
+    if (!key) {
+      return key.error();
+    }
+    hashes.push_back(core::hash_key(*key));
+  } else {
+    const auto records = filtered(request);
+    if (!records) {
+      return records.error();
+    }
+    if (!flag(request, "all")) {
+      return wrong("forgetting more than one problem needs all: true");
+    }
+    for (const core::Record& record : *records) {
+      hashes.push_back(core::hash_key(record.key));
+    }
+  }
+  std::size_t forgotten = 0;
+  for (const core::KeyHash& hash : hashes) {
+    live->record_removed(hash);
+    const auto removed = database.forget_record(hash);
+    if (!removed) {
+      return removed.error();
+    }
+    forgotten += *removed ? 1 : 0;
+  }
+  reply(dump({{"forgotten", forgotten}}), false);
+  return core::ok_status();
+}
+
+Status AdminService::Impl::verify(const Json& request, const AdminReply& reply) {
+  const auto key = key_of(request);
+  if (!key) {
+    return key.error();
+  }
+  std::function<void(std::string)> done = [](const std::string&) {};
+  if (flag(request, "wait")) {
+    done = [this, key = *key, reply](const std::string& error) {
       const auto record = database.find_record(key);
-      const bool measured = error.empty() && record && *record;
-      json answer = measured ? record_json(**record, 0) : json{{"error", error}};
-      answer["queued"] = false;
-      reply(answer.dump(-1, ' ', false, json::error_handler_t::replace), false);
+      if (!error.empty() || !record || !*record) {
+        reply(dump({{"queued", false}, {"error", error.empty() ? "not measured" : error}}), false);
+        return;
+      }
+      reply(dump(record_json(**record, uses_of(core::hash_key(key)))), false);
     };
   }
-  const auto result = need(daemon().verify(key, flag_member(request, "force"), done));
-  if (!wait) {
-    reply(json{{"queued", result.queued}, {"position", result.position}}.dump(), false);
+  const auto queued = live->verify(*key, flag(request, "force"), std::move(done));
+  if (!queued) {
+    return queued.error();
   }
+  if (!flag(request, "wait")) {
+    reply(dump({{"queued", queued->queued}, {"position", queued->position}}), false);
+  }
+  return core::ok_status();
+}
+
+Status AdminService::Impl::list_models(const Json&, const AdminReply& reply) {
+  const auto rows = accuracy_rows(Json::object());
+  if (!rows) {
+    return rows.error();
+  }
+  const auto set = models();
+  const Json report = ablation_report(*rows, set->champion);
+  Rows out(reply);
+  for (const LoadedModel& loaded : set->models) {
+    Json row = model_json(loaded.predictor->info());
+    row["champion"] = loaded.predictor->info().name == set->champion;
+    row["path"] = loaded.path.string();
+    row["rows"] = 0;
+    row["geomean_slowdown"] = nullptr;
+    for (const Json& variant : report["variants"]) {
+      if (variant["name"] == row["name"]) {
+        row["rows"] = variant["n"];
+        row["geomean_slowdown"] = variant["geomean_slowdown"];
+      }
+    }
+    out.add(std::move(row));
+  }
+  out.finish();
+  return core::ok_status();
+}
+
+Status AdminService::Impl::promote(const Json& request, const AdminReply& reply) {
+  const std::string previous = models()->champion;
+  std::string name = request.value("model", std::string());
+  if (flag(request, "rollback")) {
+    const auto last = database.find_meta("champion_before");
+    if (!last) {
+      return last.error();
+    }
+    if (!*last) {
+      return wrong("nothing to roll back: no model was ever promoted");
+    }
+    name = **last;
+  }
+  if (models()->find(name) == nullptr) {
+    return wrong("no model '" + name + "' is loaded; see reformerctl models");
+  }
+  if (const Status done = database.put_meta("champion_before", previous); !done) {
+    return done;
+  }
+  if (const Status done = live->set_champion(name); !done) {
+    return done;
+  }
+  reply(dump({{"champion", name}, {"previous", previous}}), false);
+  return core::ok_status();
+}
+
+core::Result<std::vector<storage::AccuracyRow>> AdminService::Impl::accuracy_rows(
+    const Json& request) {
+  auto filter = filter_from(request);
+  if (!filter) {
+    return filter.error();
+  }
+  // Seconds back from now.
+  const auto since = request.find("since_s");
+  const std::int64_t from = since != request.end() && since->is_number_unsigned()
+                                ? now_s() - since->get<std::int64_t>()
+                                : 0;
+  std::vector<storage::AccuracyRow> rows;
+  const Status done = database.for_each_accuracy(from, [&](const storage::AccuracyRow& row) {
+    const char* const layout = row.layout == core::Layout::kNhwc   ? "nhwc"
+                               : row.layout == core::Layout::kNchw ? "nchw"
+                                                                   : "strided";
+    if ((filter->operation.empty() || filter->operation == core::to_string(row.operation)) &&
+        (filter->type.empty() || filter->type == core::to_string(row.type)) &&
+        (filter->layout.empty() || filter->layout == layout) &&
+        (filter->device.empty() || row.device.find(filter->device) != std::string::npos)) {
+      rows.push_back(row);
+    }
+    return true;
+  });
+  if (!done) {
+    return done.error();
+  }
+  return rows;
+}
+
+Status AdminService::Impl::ablation(const Json& request, const AdminReply& reply) {
+  const auto rows = accuracy_rows(request);
+  if (!rows) {
+    return rows.error();
+  }
+  reply(dump(ablation_report(*rows, models()->champion)), false);
+  return core::ok_status();
+}
+
+Status AdminService::Impl::accuracy(const Json& request, const AdminReply& reply) {
+  const auto rows = accuracy_rows(request);
+  if (!rows) {
+    return rows.error();
+  }
+  Rows out(reply);
+  for (const storage::AccuracyRow& row : *rows) {
+    out.add({{"time_s", row.time_s},
+             {"key", core::format_hash(row.key)},
+             {"variant", row.variant},
+             {"predicted", core::format_engine_config(row.predicted)},
+             {"rank_of_best", row.rank_of_best == 65535 ? Json(nullptr) : Json(row.rank_of_best)},
+             {"top1", row.top1},
+             {"top3", row.top3},
+             {"within_5pct", row.within_5pct},
+             {"abstained", row.abstained},
+             {"covered", row.covered},
+             {"slowdown", static_cast<double>(row.slowdown)},
+             {"served_slowdown", static_cast<double>(row.served_slowdown)},
+             {"best_us", static_cast<double>(row.best_us)},
+             {"confidence", static_cast<double>(row.confidence)},
+             {"inference_ns", static_cast<double>(row.inference_ns)},
+             {"selection_probability", static_cast<double>(row.selection_probability)},
+             {"op", core::to_string(row.operation)},
+             {"dtype", core::to_string(row.type)},
+             {"uses", row.uses},
+             {"device", row.device}});
+  }
+  out.finish();
+  return core::ok_status();
+}
+
+Status AdminService::Impl::freeze(const Json& request, const AdminReply& reply) {
+  const auto records = filtered(request);
+  if (!records) {
+    return records.error();
+  }
+  Rows rows(reply);
+  for (const core::Record& record : *records) {
+    const core::Decision decision =
+        core::decide_measured(record, {}, options.build_policy, core::kMaxDecisionEntries);
+    if (!decision.entries.empty()) {
+      rows.add({{"key", core::format_hash(core::hash_key(record.key))},
+                {"decision", decision_json(decision)}});
+    }
+  }
+  rows.finish();
+  return core::ok_status();
+}
+
+Status AdminService::Impl::check(const Json&, const AdminReply& reply) {
+  Json alarms = Json::array();
+  if (live != nullptr) {
+    nlohmann::json status = nlohmann::json::object();
+    live->add_status(status);
+    if (status.contains("alarms")) {
+      alarms = status["alarms"];
+    }
+  }
+  reply(dump({{"ok", alarms.empty()}, {"alarms", alarms}}), false);
+  return core::ok_status();
+}
+
+Status AdminService::Impl::diff(const Json& request, const AdminReply& reply) {
+  const auto from = request.find("from");
+  const auto to = request.find("to");
+  if (from == request.end() || to == request.end() || !from->is_number_unsigned() ||
+      !to->is_number_unsigned()) {
+    return wrong("from and to: expected cuDNN versions such as 91400 and 91900");
+  }
+  const auto records = filtered({{"device", request.value("device", std::string())}});
+  if (!records) {
+    return records.error();
+  }
+  Rows rows(reply);
+  for (const core::Record& record : *records) {
+    if (record.key.context.cudnn_version != from->get<std::int64_t>()) {
+      continue;
+    }
+    core::Key other = record.key;
+    other.context.cudnn_version = to->get<std::int64_t>();
+    const auto newer = database.find_record(other);
+    if (!newer) {
+      return newer.error();
+    }
+    const core::Candidate* const old_best = core::fastest(record);
+    const core::Candidate* const new_best = *newer ? core::fastest(**newer) : nullptr;
+    if (old_best != nullptr && new_best != nullptr) {
+      rows.add({{"problem", core::format_problem(record.key.problem)},
+                {"from_us", static_cast<double>(old_best->time_us)},
+                {"to_us", static_cast<double>(new_best->time_us)},
+                {"ratio",
+                 static_cast<double>(new_best->time_us) / static_cast<double>(old_best->time_us)}});
+    }
+  }
+  rows.finish();
+  return core::ok_status();
+}
+
+Status AdminService::Impl::reload(const Json&, const AdminReply& reply) {
+  const auto done = live->reload();
+  if (!done) {
+    return done.error();
+  }
+  reply(done->dump(), false);
+  return core::ok_status();
+}
+
+Status AdminService::Impl::compact(const Json&, const AdminReply& reply) {
+  if (const Status done = database.compact(); !done) {
+    return done;
+  }
+  const auto counts = database.counts();
+  if (!counts) {
+    return counts.error();
+  }
+  reply(dump({{"disk_bytes", counts->disk_bytes}}), false);
+  return core::ok_status();
 }
 
 AdminService::AdminService(storage::Database& database,
                            LiveDaemon* live,
                            ModelSet offline_models,
                            Options options)
-    : impl_(new Impl{database,
-                     live,
-                     std::make_shared<const ModelSet>(std::move(offline_models)),
-                     std::move(options)}) {}
+    : impl_(new Impl{database, live, std::move(offline_models), std::move(options)}) {}
 AdminService::~AdminService() = default;
 
 core::Status AdminService::handle(std::string_view json_request,
                                   Rights rights,
-                                  const AdminReply& reply) try {
-  const json request = json::parse(json_request, nullptr, false);
-  if (!request.is_object()) {
-    fail(core::ErrorCode::kInvalidArgument, "a request is one JSON object");
+                                  const AdminReply& reply) {
+  const Json request = Json::parse(json_request, nullptr, false);
+  const auto name = request.is_object() ? request.find("request") : request.end();
+  if (!request.is_object() || name == request.end() || !name->is_string()) {
+    return wrong("a request is a JSON object with the member \"request\"");
   }
-  Impl& impl = *impl_;
-  const auto with = [&](void (Impl::*handler)(const json&, const AdminReply&)) {
-    return [&impl, &request, &reply, handler] { (impl.*handler)(request, reply); };
-  };
-  const auto without = [&](void (Impl::*handler)(const AdminReply&)) {
-    return [&impl, &reply, handler] { (impl.*handler)(reply); };
-  };
-  struct Entry {
-    Rights needed;
-    std::function<void()> run;
-  };
-  const std::map<std::string_view, Entry> requests = {
-      {"status", {Rights::kRead, without(&Impl::status)}},
-      {"stats", {Rights::kRead, [&] { reply(impl.daemon().stats().dump(), false); }}},
-      {"clients",
-       {Rights::kRead,
-        [&] {
-          RowWriter rows(reply);
-          for (json& row : impl.daemon().clients()) {
-            rows.add(std::move(row));
-          }
-          rows.finish();
-        }}},
-      {"models", {Rights::kRead, without(&Impl::list_models)}},
-      {"check", {Rights::kRead, without(&Impl::check)}},
-      {"list", {Rights::kRead, with(&Impl::list)}},
-      {"show", {Rights::kRead, with(&Impl::show)}},
-      {"query", {Rights::kRead, with(&Impl::query)}},
-      {"explain", {Rights::kRead, with(&Impl::explain)}},
-      {"export", {Rights::kRead, with(&Impl::export_records)}},
-      {"freeze", {Rights::kRead, with(&Impl::freeze)}},
-      {"diff", {Rights::kRead, with(&Impl::diff)}},
-      {"ablation", {Rights::kRead, with(&Impl::ablation)}},
-      {"accuracy", {Rights::kRead, with(&Impl::accuracy)}},
-      {"import", {Rights::kWrite, with(&Impl::import_lines)}},
-      {"forget", {Rights::kWrite, with(&Impl::forget)}},
-      {"verify", {Rights::kWrite, with(&Impl::verify)}},
-      {"promote", {Rights::kWrite, with(&Impl::promote)}},
-      {"reload", {Rights::kWrite, [&] { reply(need(impl.daemon().reload()).dump(), false); }}},
-      {"compact", {Rights::kWrite, [&] {
-                     need(impl.database.compact());
-                     const auto counts = need(impl.database.counts());
-                     reply(json{{"disk_bytes", counts.disk_bytes}}.dump(), false);
-                   }}}};
-  const std::string name = text_member(request, "request");
-  const auto found = requests.find(name);
-  if (found == requests.end()) {
-    return core::make_error(core::ErrorCode::kUnsupported, "unknown request \"" + name + "\"");
+  const auto& known = Impl::requests();
+  const auto found = known.find(name->get_ref<const std::string&>());
+  if (found == known.end()) {
+    return core::make_error(core::ErrorCode::kUnsupported,
+                            "this daemon does not know the request " + dump(*name));
   }
-  if (found->second.needed == Rights::kWrite && rights != Rights::kWrite) {
+  if (found->second.rights == Rights::kWrite && rights != Rights::kWrite) {
     return core::make_error(core::ErrorCode::kDenied,
-                            "\"" + name + "\" is for root, the daemon's user and its admin_group");
+                            dump(*name) + " is for root, the daemon's user and its admin group");
   }
-  found->second.run();
-  return core::ok_status();
-} catch (const BadRequest& bad) {
-  return bad.error;
-} catch (const std::exception& error) {
-  return core::make_error(core::ErrorCode::kInternal, error.what());
+  if (found->second.needs_daemon && impl_->live == nullptr) {
+    return core::make_error(core::ErrorCode::kUnavailable, dump(*name) + " needs a running daemon");
+  }
+  try {
+    return (impl_.get()->*found->second.handler)(request, reply);
+  } catch (const std::exception& error) {  // a member of another type
+    return wrong(error.what());
+  }
 }
 
 core::Result<std::unique_ptr<OfflineAdmin>> OfflineAdmin::open(
     const std::filesystem::path& state_dir) {
-  std::unique_ptr<OfflineAdmin> admin(new OfflineAdmin);
   storage::OpenReport report;
   auto database =
       storage::Database::open(database_directory(state_dir), storage::OpenMode::kReadOnly, &report);
   if (!database) {
     return database.error();
   }
-  admin->database_ = std::move(*database);
-  ModelSet set;
-  const auto paths = admin->database_->find_meta("models");
-  std::istringstream lines(paths && *paths ? **paths : std::string());
-  for (std::string path; std::getline(lines, path);) {
+  std::unique_ptr<OfflineAdmin> offline(new OfflineAdmin);
+  offline->database_ = std::move(*database);
+  ModelSet models;
+  const auto paths = offline->database_->find_meta("models");
+  std::string list = paths && *paths ? **paths : std::string();
+  while (!list.empty()) {
+    const std::size_t end = std::min(list.find('\n'), list.size());
+    const std::filesystem::path path = list.substr(0, end);
+    list.erase(0, end + 1);
     auto predictor = model::Predictor::load(path);
     if (predictor) {
-      set.models.push_back({std::move(*predictor), path});
+      models.models.push_back({*predictor, path});
     } else {
-      admin->notes_.push_back(path + ": " + predictor.error().message);
+      offline->notes_.push_back(predictor.error().message);
     }
   }
-  const auto champion = admin->database_->find_meta("champion");
-  if (champion && *champion) {
-    set.champion = **champion;
-  } else if (!set.models.empty()) {
-    set.champion = set.models.front().predictor->info().name;
-  }
+  const auto champion = offline->database_->find_meta("champion");
+  models.champion = champion && *champion ? **champion : std::string();
   AdminService::Options options;
   options.state_dir = state_dir;
-  admin->service_ = std::make_unique<AdminService>(
-      *admin->database_, nullptr, std::move(set), std::move(options));
-  return admin;
+  offline->service_ = std::make_unique<AdminService>(
+      *offline->database_, nullptr, std::move(models), std::move(options));
+  return offline;
 }
 
 core::Status OfflineAdmin::handle(std::string_view json_request, const AdminReply& reply) {
