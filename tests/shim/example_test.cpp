@@ -1,9 +1,8 @@
 // The example program, linked to the real cuDNN, under the shim and a daemon that behaves in
 // various ways.
 #include "core/decision.h"
-#include "core/problem_text.h"
-#include "interchange/measurements.h"
 #include "tests/libclient/fake_daemon.h"
+#include "tests/shim/measured.h"
 #include "tests/shim/run_example.h"
 
 #include <boost/test/data/test_case.hpp>
@@ -27,29 +26,12 @@ namespace core = reformer::core;
 
 const std::string kSource = REFORMER_SOURCE_DIR;
 
-// Records of the shipped measurements, by problem text.
 const std::map<std::string, core::Record>& records() {
-  static const std::map<std::string, core::Record> all = [] {
-    std::map<std::string, core::Record> read;
-    auto reader =
-        reformer::interchange::MeasurementReader::open(kSource + "/data/h200-networks.jsonl.zst");
-    while (reader) {
-      auto record = reader.value()->next();
-      if (!record || !record->has_value()) {
-        break;
-      }
-      std::string text = core::format_problem((*record)->key.problem);
-      read.emplace(std::move(text), std::move(**record));
-    }
-    return read;
-  }();
-  return all;
+  return reformer::test::shipped_records();
 }
 
-core::Decision measured(const core::Context&, const core::Problem& problem) {
-  const auto found = records().find(core::format_problem(problem));
-  return found == records().end() ? core::Decision{}
-                                  : core::decide_measured(found->second, {}, {}, 8);
+core::Decision measured(const core::Context& context, const core::Problem& problem) {
+  return reformer::test::measured_decision(context, problem);
 }
 
 // Recorded time of a choice; infinite if it was not timed.
