@@ -375,6 +375,21 @@ void Client::flush_if_due(std::chrono::milliseconds interval) {
   }
 }
 
+void Client::flush_at_exit() noexcept {
+  Process* mine = process_.load(std::memory_order_acquire);
+  if (mine == nullptr || mine->pid != ::getpid()) {
+    return;
+  }
+  const std::unique_lock lock(mine->socket, std::try_to_lock);
+  if (!lock.owns_lock() || !mine->link.connected()) {
+    return;
+  }
+  try {
+    send_reports(*mine);
+  } catch (...) {  // a hint that is lost
+  }
+}
+
 void Client::send_reports(Process& mine) {
   std::array<wire::Report, kMaxContexts> reports;
   std::array<bool, kMaxContexts> wanted{};

@@ -108,6 +108,10 @@ class Client {
   // that does not answer beyond the link's bounds, and never for another thread.
   void flush_if_due(std::chrono::milliseconds interval);
 
+  // The same at the end of a process: only over a connection that this process has, without
+  // waiting.
+  void flush_at_exit() noexcept;
+
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
   [[nodiscard]] const std::string& socket_path() const { return options_.socket_path; }
 

@@ -47,6 +47,7 @@ class DaemonLink {
   // Sends a report if that is possible without waiting. Errors: as ask.
   core::Status tell(const ContextInfo& info, std::size_t index, core::wire::Report report);
 
+  [[nodiscard]] bool connected() const { return stream_.is_open() && greeted_ && !suspended_; }
   // What the last Welcome said; empty before.
   [[nodiscard]] const std::string& table_path() const { return table_path_; }
 

@@ -18,6 +18,7 @@
  * Errors: a reformer_status; REFORMER_OK is 0. No function prints, exits, or throws.
  * Time: a query takes no longer than the client's deadline (2 ms by default) whatever the daemon
  * does; after a failure the client leaves the daemon alone for a while (100 ms, doubling to 30 s).
+ * The first answer to a problem, a failure included, is its answer for the life of the client.
  */
 #ifndef REFORMER_H
 #define REFORMER_H
@@ -75,10 +76,11 @@ enum {
   REFORMER_SOURCE_FROZEN = 3 /* from a snapshot file */
 };
 
-/* Axes: batch (or filter's output channels), channels, depth, height, width. Strides in elements. */
+/* Axes: batch (or filter's output channels), channels, depth, height, width. Strides in elements.
+ */
 typedef struct reformer_tensor {
   uint8_t type;
-  uint8_t reserved; /* 0 */
+  uint8_t reserved;   /* 0 */
   uint16_t alignment; /* of the pointer, bytes, a power of two */
   uint32_t reserved2; /* 0 */
   int64_t dims[5];
@@ -119,7 +121,7 @@ typedef struct reformer_entry {
   int32_t engine; /* CUDNN_ATTR_ENGINE_GLOBAL_INDEX */
   uint32_t knob_count;
   struct {
-    int32_t type;  /* cudnnBackendKnobType_t */
+    int32_t type; /* cudnnBackendKnobType_t */
     int32_t value;
   } knobs[REFORMER_MAX_KNOBS];
   uint32_t numerical_notes; /* bits 1 << cudnnBackendNumericalNote_t */
@@ -148,7 +150,7 @@ REFORMER_API reformer_constraints reformer_no_constraints(void);
 
 typedef struct reformer_options {
   const char* socket_path; /* NULL: $REFORMER_SOCKET, else /run/reformerd/socket */
-  uint32_t deadline_us;    /* 0: 2000 */
+  uint32_t deadline_us;    /* 0: $REFORMER_DEADLINE_US, else 2000 */
   const char* client_name; /* shown by `reformerctl clients`; NULL: "libreformer" */
   const char* freeze_file; /* snapshot whose answers come first; NULL: $REFORMER_FREEZE, or none */
 } reformer_options;
@@ -169,21 +171,26 @@ REFORMER_API reformer_status reformer_add_context(reformer_client* client,
 /* The answer for one problem: from this process's table, else the shared table, else the daemon.
  * The same problem, context and constraints get the same answer for the life of the client.
  * constraints may be NULL. On failure `decision` is an abstention. */
-REFORMER_API reformer_status reformer_query(reformer_client* client, uint32_t context_id,
+REFORMER_API reformer_status reformer_query(reformer_client* client,
+                                            uint32_t context_id,
                                             const reformer_problem* problem,
                                             const reformer_constraints* constraints,
                                             reformer_decision* decision);
 /* Many problems in one request; `decisions` has `count` elements. */
-REFORMER_API reformer_status reformer_query_batch(reformer_client* client, uint32_t context_id,
-                                                  const reformer_problem* problems, size_t count,
+REFORMER_API reformer_status reformer_query_batch(reformer_client* client,
+                                                  uint32_t context_id,
+                                                  const reformer_problem* problems,
+                                                  size_t count,
                                                   const reformer_constraints* constraints,
                                                   reformer_decision* decisions);
 
 /* Notes that a problem was executed `count` times with `entry`; gpu_us is the GPU time seen, NaN if
  * not taken. Collected and sent in batches by later calls or reformer_flush(); never waits. */
-REFORMER_API reformer_status reformer_report_use(reformer_client* client, uint32_t context_id,
+REFORMER_API reformer_status reformer_report_use(reformer_client* client,
+                                                 uint32_t context_id,
                                                  const reformer_problem* problem,
-                                                 const reformer_entry* entry, uint32_t count,
+                                                 const reformer_entry* entry,
+                                                 uint32_t count,
                                                  float gpu_us);
 REFORMER_API reformer_status reformer_flush(reformer_client* client);
 
@@ -201,13 +208,19 @@ REFORMER_API reformer_status reformer_get_statistics(reformer_client* client,
 /* The text form of a problem (docs/problems.md) and back. Format writes at most `size` bytes with
  * the terminating zero and returns the length that it needs, like snprintf. */
 REFORMER_API reformer_status reformer_problem_parse(const char* text, reformer_problem* problem);
-REFORMER_API size_t reformer_problem_format(const reformer_problem* problem, char* text, size_t size);
+REFORMER_API size_t reformer_problem_format(const reformer_problem* problem,
+                                            char* text,
+                                            size_t size);
 
-/* One administrative request (JSON, docs/protocol.md), with its own deadline in milliseconds.
- * `on_reply` gets each piece of the reply; returning non-zero stops. For tools, not applications. */
+/* One administrative request (JSON, docs/protocol.md) on a connection of its own; `deadline_ms` is
+ * for each piece of the reply. `on_reply` gets each piece of the reply; returning non-zero stops.
+ * For tools, not applications. */
 typedef int (*reformer_reply_fn)(void* user, const char* json, size_t length, int more);
-REFORMER_API reformer_status reformer_admin(reformer_client* client, const char* json, size_t length,
-                                            uint32_t deadline_ms, reformer_reply_fn on_reply,
+REFORMER_API reformer_status reformer_admin(reformer_client* client,
+                                            const char* json,
+                                            size_t length,
+                                            uint32_t deadline_ms,
+                                            reformer_reply_fn on_reply,
                                             void* user);
 /* Why the last failing call of this thread failed; never NULL. */
 REFORMER_API const char* reformer_last_error(void);

@@ -96,6 +96,13 @@ bool get_results(Session& session,
   return true;
 }
 
+// What has not been reported yet. By now other threads may be gone, so nothing is waited for.
+__attribute__((destructor)) void report_at_exit() {
+  if (Session* session = Session::existing()) {
+    session->client().flush_at_exit();
+  }
+}
+
 }  // namespace
 }  // namespace reformer::shim
 

@@ -4,6 +4,7 @@
 #include "libclient/shim/engine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <mutex>
 #include <utility>
@@ -41,16 +42,23 @@ Session* Session::make() {
   return client ? new Session(mode, std::move(*client)) : nullptr;
 }
 
+namespace {
+// Not function-local statics with destructors: those would be destroyed at exit.
+std::once_flag made;
+std::atomic<Session*> the_session{nullptr};
+}  // namespace
+
 Session* Session::get() noexcept {
-  // A function-local static would be destroyed at exit.
-  static std::once_flag once;
-  static Session* session = nullptr;
   try {
-    std::call_once(once, [] { session = make(); });
+    std::call_once(made, [] { the_session.store(make(), std::memory_order_release); });
   } catch (...) {
     return nullptr;
   }
-  return session;
+  return existing();
+}
+
+Session* Session::existing() noexcept {
+  return the_session.load(std::memory_order_acquire);
 }
 
 std::optional<std::size_t> Session::context_of(const RealCudnn& real,

@@ -30,6 +30,8 @@ class Session {
  public:
   // Null when the mode is off or there is no client.
   static Session* get() noexcept;
+  // The one that get() made, or null.
+  static Session* existing() noexcept;
 
   Descriptors& descriptors() { return descriptors_; }
   client::Client& client() { return *client_; }
