@@ -15,12 +15,12 @@ using core::ErrorCode;
 
 // A number in `meta`, 0 where it was never written.
 core::Result<std::uint64_t> read_number(Store& store, std::string_view name) {
-  rocksdb::PinnableSlice bytes;
+  std::string bytes;
   const core::Result<bool> found = store.get(Family::kMeta, name, bytes);
   if (!found) {
     return found.error();
   }
-  return *found ? decode_number(to_view(bytes)) : std::uint64_t{0};
+  return *found ? decode_number(bytes) : std::uint64_t{0};
 }
 
 }  // namespace
@@ -83,7 +83,7 @@ core::Result<bool> RocksDatabase::should_store(const core::Record& record,
                                                std::string_view key,
                                                Merge merge,
                                                bool& replaces) {
-  rocksdb::PinnableSlice bytes;
+  std::string bytes;
   const core::Result<bool> found = store_->get(Family::kRecords, key, bytes);
   if (!found && found.error().code != ErrorCode::kCorrupt) {
     return found.error();
@@ -92,17 +92,17 @@ core::Result<bool> RocksDatabase::should_store(const core::Record& record,
   if (merge == Merge::kForce || !found.ok() || !*found) {
     return true;
   }
-  const core::Result<core::Record> old = decode(key, to_view(bytes));
+  const core::Result<core::Record> old = decode(key, bytes);
   return !old.ok() || old->key != record.key || core::better_founded(record, *old);
 }
 
-core::Status RocksDatabase::write_counted(rocksdb::WriteBatch& batch,
+core::Status RocksDatabase::write_counted(Batch& batch,
                                           std::string_view count_name,
                                           std::uint64_t& count,
                                           std::uint64_t new_count,
                                           Durability durability) {
   if (new_count != count) {
-    (void)batch.Put(store_->handle(Family::kMeta), to_slice(count_name), encode_row(new_count));
+    batch.put(Family::kMeta, count_name, encode_row(new_count));
   }
   core::Status written = store_->write(batch, durability);
   if (written.ok()) {
@@ -121,7 +121,7 @@ core::Result<bool> RocksDatabase::put_record(const core::Record& record,
   if (core::Result<bool> store = should_store(record, key, merge, replaces); !store || !*store) {
     return store;
   }
-  rocksdb::WriteBatch batch;
+  Batch batch;
   {
     const std::scoped_lock dictionary_guard(dictionary_mutex_);
     const core::Result<std::string> bytes = encode_record(record, dictionary_);
@@ -129,9 +129,9 @@ core::Result<bool> RocksDatabase::put_record(const core::Record& record,
       return bytes.error();
     }
     for (const auto& [name, entry] : dictionary_.unsaved()) {
-      (void)batch.Put(store_->handle(Family::kMeta), name, entry);
+      batch.put(Family::kMeta, name, entry);
     }
-    (void)batch.Put(store_->handle(Family::kRecords), to_slice(key), *bytes);
+    batch.put(Family::kRecords, key, *bytes);
   }
   const core::Status written = write_counted(
       batch, meta::kRecordCount, counts_.records, counts_.records + (replaces ? 0 : 1), durability);
@@ -153,7 +153,7 @@ core::Lookup<core::Record> RocksDatabase::find_record(const core::Key& key) {
 }
 
 core::Lookup<core::Record> RocksDatabase::find_record(const core::KeyHash& hash) {
-  rocksdb::PinnableSlice bytes;
+  std::string bytes;
   const core::Result<bool> found = store_->get(Family::kRecords, key_of(hash), bytes);
   if (!found) {
     return found.error();
@@ -161,7 +161,7 @@ core::Lookup<core::Record> RocksDatabase::find_record(const core::KeyHash& hash)
   if (!*found) {
     return std::optional<core::Record>();
   }
-  core::Result<core::Record> record = decode(key_of(hash), to_view(bytes));
+  core::Result<core::Record> record = decode(key_of(hash), bytes);
   if (!record) {
     return record.error();
   }
@@ -170,7 +170,7 @@ core::Lookup<core::Record> RocksDatabase::find_record(const core::KeyHash& hash)
 
 core::Result<bool> RocksDatabase::forget_record(const core::KeyHash& hash) {
   const std::scoped_lock guard(write_mutex_);
-  rocksdb::PinnableSlice bytes;
+  std::string bytes;
   const core::Result<bool> found = store_->get(Family::kRecords, key_of(hash), bytes);
   if (found.ok() && !*found) {
     return false;
@@ -178,8 +178,8 @@ core::Result<bool> RocksDatabase::forget_record(const core::KeyHash& hash) {
   if (!found && found.error().code != ErrorCode::kCorrupt) {
     return found.error();
   }
-  rocksdb::WriteBatch batch;
-  (void)batch.Delete(store_->handle(Family::kRecords), to_slice(key_of(hash)));
+  Batch batch;
+  batch.erase(Family::kRecords, key_of(hash));
   const core::Status written =
       write_counted(batch,
                     meta::kRecordCount,
@@ -210,21 +210,20 @@ core::Status RocksDatabase::for_each_record(
 }
 
 core::Status RocksDatabase::put_meta(std::string_view name, std::string_view bytes) {
-  rocksdb::WriteBatch batch;
-  (void)batch.Put(
-      store_->handle(Family::kMeta), std::string(meta::kUserPrefix).append(name), to_slice(bytes));
+  Batch batch;
+  batch.put(Family::kMeta, std::string(meta::kUserPrefix).append(name), bytes);
   const std::scoped_lock guard(write_mutex_);
   return store_->write(batch, Durability::kSynced);
 }
 
 core::Lookup<std::string> RocksDatabase::find_meta(std::string_view name) {
-  rocksdb::PinnableSlice bytes;
+  std::string bytes;
   const core::Result<bool> found =
       store_->get(Family::kMeta, std::string(meta::kUserPrefix).append(name), bytes);
   if (!found) {
     return found.error();
   }
-  return *found ? std::optional(bytes.ToString()) : std::nullopt;
+  return *found ? std::optional(std::move(bytes)) : std::nullopt;
 }
 
 core::Result<Counts> RocksDatabase::counts() {

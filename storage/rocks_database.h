@@ -82,7 +82,7 @@ class RocksDatabase final : public Database {
                                   std::string_view key,
                                   Merge merge,
                                   bool& replaces);
-  core::Status write_counted(rocksdb::WriteBatch& batch,
+  core::Status write_counted(Batch& batch,
                              std::string_view count_name,
                              std::uint64_t& count,
                              std::uint64_t new_count,

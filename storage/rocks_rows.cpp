@@ -24,13 +24,13 @@ core::Status RocksDatabase::add_uses(const core::KeyHash& hash, const UseStatist
   if (!std::isnan(more.in_application_us)) {
     sum.in_application_us = more.in_application_us;
   }
-  rocksdb::WriteBatch batch;
-  (void)batch.Put(store_->handle(Family::kUses), to_slice(key_of(hash)), encode_row(sum));
+  Batch batch;
+  batch.put(Family::kUses, key_of(hash), encode_row(sum));
   return store_->write(batch, Durability::kBuffered);
 }
 
 core::Lookup<UseStatistics> RocksDatabase::find_uses(const core::KeyHash& hash) {
-  rocksdb::PinnableSlice bytes;
+  std::string bytes;
   const core::Result<bool> found = store_->get(Family::kUses, key_of(hash), bytes);
   if (!found) {
     return found.error();
@@ -38,7 +38,7 @@ core::Lookup<UseStatistics> RocksDatabase::find_uses(const core::KeyHash& hash) 
   if (!*found) {
     return std::optional<UseStatistics>();
   }
-  const core::Result<UseStatistics> uses = decode_uses(to_view(bytes));
+  const core::Result<UseStatistics> uses = decode_uses(bytes);
   if (!uses) {
     return uses.error();
   }
@@ -47,15 +47,13 @@ core::Lookup<UseStatistics> RocksDatabase::find_uses(const core::KeyHash& hash) 
 
 core::Status RocksDatabase::append_accuracy(const std::vector<AccuracyRow>& rows) {
   const std::scoped_lock guard(write_mutex_);
-  rocksdb::WriteBatch batch;
+  Batch batch;
   std::uint64_t sequence = next_accuracy_;
   for (const AccuracyRow& row : rows) {
-    (void)batch.Put(
-        store_->handle(Family::kAccuracy), accuracy_key(row.time_s, sequence), encode_row(row));
+    batch.put(Family::kAccuracy, accuracy_key(row.time_s, sequence), encode_row(row));
     ++sequence;
   }
-  (void)batch.Put(
-      store_->handle(Family::kMeta), to_slice(meta::kNextAccuracy), encode_row(sequence));
+  batch.put(Family::kMeta, meta::kNextAccuracy, encode_row(sequence));
   core::Status written = write_counted(batch,
                                        meta::kAccuracyCount,
                                        counts_.accuracy_rows,
@@ -87,7 +85,7 @@ core::Status RocksDatabase::for_each_accuracy(
 
 core::Status RocksDatabase::trim_accuracy(std::int64_t before_s, std::uint64_t max_rows) {
   const std::scoped_lock guard(write_mutex_);
-  rocksdb::WriteBatch batch;
+  Batch batch;
   std::uint64_t left = counts_.accuracy_rows;
   const core::Status walked = store_->walk(
       Family::kAccuracy,
@@ -96,7 +94,7 @@ core::Status RocksDatabase::trim_accuracy(std::int64_t before_s, std::uint64_t m
         if (left == 0 || (time_of_accuracy_key(key) >= before_s && left <= max_rows)) {
           return false;
         }
-        (void)batch.Delete(store_->handle(Family::kAccuracy), to_slice(key));
+        batch.erase(Family::kAccuracy, key);
         --left;
         return true;
       },
@@ -112,13 +110,13 @@ core::Status RocksDatabase::trim_accuracy(std::int64_t before_s, std::uint64_t m
 core::Status RocksDatabase::put_job(const QueuedJob& job) {
   const core::KeyHash hash = core::hash_key(job.key);
   const std::scoped_lock guard(write_mutex_);
-  rocksdb::PinnableSlice bytes;
+  std::string bytes;
   const core::Result<bool> found = store_->get(Family::kQueue, key_of(hash), bytes);
   if (!found) {
     return found.error();
   }
-  rocksdb::WriteBatch batch;
-  (void)batch.Put(store_->handle(Family::kQueue), to_slice(key_of(hash)), encode_row(job));
+  Batch batch;
+  batch.put(Family::kQueue, key_of(hash), encode_row(job));
   return write_counted(batch,
                        meta::kQueueCount,
                        counts_.queued,
@@ -128,7 +126,7 @@ core::Status RocksDatabase::put_job(const QueuedJob& job) {
 
 core::Status RocksDatabase::remove_job(const core::KeyHash& hash) {
   const std::scoped_lock guard(write_mutex_);
-  rocksdb::PinnableSlice bytes;
+  std::string bytes;
   const core::Result<bool> found = store_->get(Family::kQueue, key_of(hash), bytes);
   if (!found) {
     return found.error();
@@ -136,8 +134,8 @@ core::Status RocksDatabase::remove_job(const core::KeyHash& hash) {
   if (!*found) {
     return core::ok_status();
   }
-  rocksdb::WriteBatch batch;
-  (void)batch.Delete(store_->handle(Family::kQueue), to_slice(key_of(hash)));
+  Batch batch;
+  batch.erase(Family::kQueue, key_of(hash));
   return write_counted(batch,
                        meta::kQueueCount,
                        counts_.queued,

@@ -114,8 +114,8 @@ core::Status copy_bytes(Store& from, Store& to, Family family, std::string_view 
         if (!key.starts_with(prefix)) {
           return false;
         }
-        rocksdb::WriteBatch batch;
-        (void)batch.Put(to.handle(family), to_slice(key), to_slice(value));
+        Batch batch;
+        batch.put(family, key, value);
         copied = to.write(batch, Durability::kBuffered);
         return copied.ok();
       },

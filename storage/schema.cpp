@@ -10,7 +10,7 @@
 namespace reformer::storage {
 
 core::Lookup<std::uint64_t> read_schema(Store& store) {
-  rocksdb::PinnableSlice bytes;
+  std::string bytes;
   const core::Result<bool> found = store.get(Family::kMeta, meta::kSchema, bytes);
   if (!found) {
     return found.error();
@@ -18,7 +18,7 @@ core::Lookup<std::uint64_t> read_schema(Store& store) {
   if (!*found) {
     return std::optional<std::uint64_t>();
   }
-  const core::Result<std::uint64_t> version = decode_number(to_view(bytes));
+  const core::Result<std::uint64_t> version = decode_number(bytes);
   if (!version) {
     return version.error();
   }
@@ -26,8 +26,8 @@ core::Lookup<std::uint64_t> read_schema(Store& store) {
 }
 
 core::Status write_schema(Store& store, std::uint64_t version) {
-  rocksdb::WriteBatch batch;
-  (void)batch.Put(store.handle(Family::kMeta), to_slice(meta::kSchema), encode_row(version));
+  Batch batch;
+  batch.put(Family::kMeta, meta::kSchema, encode_row(version));
   return store.write(batch, Durability::kSynced);
 }
 

@@ -237,13 +237,13 @@ BOOST_AUTO_TEST_CASE(an_older_schema_is_upgraded_step_by_step_and_a_failed_step_
        .apply =
            [](storage::Store& store) {
              ++applied;
-             rocksdb::PinnableSlice value;
+             std::string value;
              if (!store.get(storage::Family::kMeta, "user/champion", value).value()) {
                return core::ok_status();  // done before
              }
-             rocksdb::WriteBatch batch;
-             (void)batch.Put(store.handle(storage::Family::kMeta), "user/leader", value);
-             (void)batch.Delete(store.handle(storage::Family::kMeta), "user/champion");
+             storage::Batch batch;
+             batch.put(storage::Family::kMeta, "user/leader", value);
+             batch.erase(storage::Family::kMeta, "user/champion");
              return store.write(batch, Durability::kSynced);
            }},
       {.from = 2, .apply = [](storage::Store&) -> core::Status {
