@@ -276,7 +276,8 @@ Status AdminService::Impl::status(const Json&, const AdminReply& reply) {
   if (live != nullptr) {
     live->add_status(more);
   }
-  Json status{{"state_dir", options.state_dir.string()},
+  Json status{{"version", REFORMER_VERSION},
+              {"state_dir", options.state_dir.string()},
               {"records", counts->records},
               {"accuracy_rows", counts->accuracy_rows},
               {"queue", {{"length", counts->queued}}},
