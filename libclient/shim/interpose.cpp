@@ -47,13 +47,26 @@ std::shared_ptr<Served> served_by(Session& session, cudnnBackendDescriptor_t heu
   return served;
 }
 
+// What must outlive the application's interest in a descriptor, if others still need it.
+std::shared_ptr<Kept> let_go(Record& record) {
+  if (auto* graph = std::get_if<GraphRecord>(&record)) {
+    return std::move(graph->kept);
+  }
+  if (auto* properties = std::get_if<DevicePropertiesRecord>(&record)) {
+    return std::move(properties->kept);
+  }
+  return nullptr;
+}
+
 // Gives a skipped query back to cuDNN: the real Finalize, late.
 void step_aside(Session& session, const RealCudnn& real, cudnnBackendDescriptor_t heuristics) {
   std::shared_ptr<Served> served;
   session.descriptors().with<HeuristicsRecord>(
       heuristics, [&served](HeuristicsRecord& record) { served.swap(record.served); });
   if (served != nullptr) {
-    real.finalize(heuristics);
+    if (served->following == 0) {
+      real.finalize(heuristics);
+    }
   }
 }
 
@@ -75,16 +88,16 @@ bool get_results(Session& session,
     step_aside(session, real, descriptor);
     return false;
   }
-  auto answered = static_cast<std::int64_t>(served->entries.size());
+  std::int64_t answered = static_cast<std::int64_t>(served->entries.size()) + served->following;
   if (requested > 0 && values != nullptr) {
-    const auto* configurations = static_cast<const cudnnBackendDescriptor_t*>(values);
+    auto* configurations = static_cast<cudnnBackendDescriptor_t*>(values);
     if (session.is_filled(configurations[0])) {
       if (count != nullptr) {
         *count = 0;
       }
       return true;
     }
-    answered = session.fetch(real, served, requested, configurations);
+    answered = session.fetch(real, descriptor, served, requested, configurations);
     if (answered == 0) {
       step_aside(session, real, descriptor);
       return false;
@@ -140,12 +153,7 @@ EXPORT cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t desc
   // Before the real call: the address is free for others right after it.
   const bool put_off = assisted([&](Session& session) {
     reformer::shim::Record record = session.descriptors().take(descriptor);
-    std::shared_ptr<reformer::shim::Kept> kept;
-    if (auto* graph = std::get_if<reformer::shim::GraphRecord>(&record)) {
-      kept = std::move(graph->kept);
-    } else if (auto* properties = std::get_if<reformer::shim::DevicePropertiesRecord>(&record)) {
-      kept = std::move(properties->kept);
-    }
+    const std::shared_ptr<reformer::shim::Kept> kept = reformer::shim::let_go(record);
     if (kept == nullptr || kept.use_count() == 1) {
       return false;
     }

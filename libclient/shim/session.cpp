@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <iterator>
 #include <mutex>
 #include <utility>
 
@@ -15,6 +16,44 @@ namespace {
 constexpr std::chrono::milliseconds kReportInterval{5000};
 // Executions between two looks at the clock.
 constexpr std::uint32_t kExecutionsPerLook = 256;
+
+namespace note = core::numerical_note;
+constexpr std::uint32_t kAlways = note::kDownConvertInputs;
+constexpr std::uint32_t kDeterministic = kAlways | note::kNondeterministic;
+// What frameworks refuse (docs/frameworks.md): PyTorch as it is and with deterministic algorithms,
+// XLA; then the same two of PyTorch without TF32, which matters to f32 alone.
+constexpr std::uint32_t kRefusedByFrameworks[] = {kAlways,
+                                                  kDeterministic,
+                                                  kDeterministic | note::kWinograd,
+                                                  kAlways | note::kTensorCore,
+                                                  kDeterministic | note::kTensorCore};
+constexpr std::size_t kRefusedForAnyType = 3;
+
+// Whether every framework finds something in the list that it may run.
+bool covers_filters(const Served& served, const core::Problem& problem) {
+  const std::size_t filters =
+      problem.x.type == core::DataType::kF32 ? std::size(kRefusedByFrameworks) : kRefusedForAnyType;
+  const auto& entries = served.answer->decision.entries;
+  return std::all_of(
+      kRefusedByFrameworks, kRefusedByFrameworks + filters, [&](std::uint32_t refused) {
+        return std::any_of(served.entries.begin(), served.entries.end(), [&](std::size_t entry) {
+          return (entries[entry].numerical_notes & refused) == 0;
+        });
+      });
+}
+
+// Finalises the real query after all, so that its entries can follow; how many there are at most.
+std::int64_t finalize_own_list(const RealCudnn& real, cudnnBackendDescriptor_t heuristics) {
+  std::int64_t count = 0;
+  const bool ok = real.finalize(heuristics) == CUDNN_STATUS_SUCCESS &&
+                  real.get(heuristics,
+                           CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                           CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                           0,
+                           &count,
+                           nullptr) == CUDNN_STATUS_SUCCESS;
+  return ok ? count : 0;
+}
 
 }  // namespace
 
@@ -145,6 +184,9 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
   if (!offer_entries(real, *served)) {
     return false;
   }
+  if (!covers_filters(*served, *graph->problem)) {
+    served->following = finalize_own_list(real, descriptor);
+  }
   descriptors_.with<HeuristicsRecord>(
       descriptor, [&served](HeuristicsRecord& record) { record.served = served; });
   client_->flush_if_due(kReportInterval);
@@ -152,16 +194,17 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
 }
 
 std::int64_t Session::fetch(const RealCudnn& real,
+                            cudnnBackendDescriptor_t heuristics,
                             const std::shared_ptr<Served>& served,
                             std::int64_t requested,
-                            const cudnnBackendDescriptor_t* configurations) {
+                            cudnnBackendDescriptor_t* configurations) {
   const std::lock_guard lock(served->building);
   std::vector<std::size_t>& offered = served->entries;
   while (!offered.empty() && !build_entry(real, *served, offered.front(), configurations[0])) {
     note_refusal(*served, offered.front());
     offered.erase(offered.begin());
   }
-  const auto count = std::min(static_cast<std::size_t>(requested), offered.size());
+  const std::size_t count = std::min(static_cast<std::size_t>(requested), offered.size());
   for (std::size_t place = 0; place < count; ++place) {
     ConfigurationRecord fresh;
     fresh.filled = true;
@@ -172,7 +215,18 @@ std::int64_t Session::fetch(const RealCudnn& real,
     }
     descriptors_.put(configurations[place], std::move(fresh));
   }
-  return static_cast<std::int64_t>(count);
+  std::int64_t more = 0;
+  const std::int64_t room = requested - static_cast<std::int64_t>(count);
+  if (served->following > 0 && room > 0 &&
+      real.get(heuristics,
+               CUDNN_ATTR_ENGINEHEUR_RESULTS,
+               CUDNN_TYPE_BACKEND_DESCRIPTOR,
+               std::min(room, served->following),
+               &more,
+               configurations + count) != CUDNN_STATUS_SUCCESS) {
+    more = 0;
+  }
+  return static_cast<std::int64_t>(count) + more;
 }
 
 client::UseCounter* Session::counter_of(const Served& served, std::size_t entry) {

@@ -42,9 +42,10 @@ class Session {
   // built, the others to be built when they are used (an engine costs as much as the whole answer).
   // How many.
   std::int64_t fetch(const RealCudnn& real,
+                     cudnnBackendDescriptor_t heuristics,
                      const std::shared_ptr<Served>& served,
                      std::int64_t requested,
-                     const cudnnBackendDescriptor_t* configurations);
+                     cudnnBackendDescriptor_t* configurations);
   // To be called before anything is done with a configuration: builds it if that was put off. One
   // that cuDNN refuses becomes the list's first, which it has accepted.
   void build_pending(const RealCudnn& real, cudnnBackendDescriptor_t configuration);

@@ -149,9 +149,10 @@ Descriptor make_graph(const CudnnTable& cudnn, const core::Problem& problem) {
 struct Fetched {
   std::vector<Descriptor> configurations;
   std::vector<cudnnBackendDescriptor_t> pointers;
+  std::int64_t count = 0;
 };
 
-// The whole list, as cudnn-frontend gets it: no pointer for the count of the second call.
+// The whole list, by a count and a fetch.
 Fetched fetch(const CudnnTable& cudnn, const Descriptor& graph, const Descriptor& properties) {
   Descriptor query(cudnn, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
   query.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &graph.get());
@@ -176,14 +177,16 @@ Fetched fetch(const CudnnTable& cudnn, const Descriptor& graph, const Descriptor
                    CUDNN_ATTR_ENGINEHEUR_RESULTS,
                    CUDNN_TYPE_BACKEND_DESCRIPTOR,
                    count,
-                   nullptr,
-                   fetched.pointers.data()) == CUDNN_STATUS_SUCCESS,
+                   &fetched.count,
+                   fetched.pointers.data()) == CUDNN_STATUS_SUCCESS &&
+             fetched.count > 0 && fetched.count <= count,
          "fetch");
+  fetched.pointers.resize(static_cast<std::size_t>(fetched.count));
   // A list goes into a configuration once.
   expect(cudnn.get(query.get(),
                    CUDNN_ATTR_ENGINEHEUR_RESULTS,
                    CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                   count,
+                   fetched.count,
                    &count,
                    fetched.pointers.data()) == CUDNN_STATUS_SUCCESS &&
              count == 0,
