@@ -3,7 +3,6 @@
 #include "core/decision.h"
 #include "core/key.h"
 #include "core/result.h"
-#include "daemon/drift.h"
 #include "model/predictor.h"
 #include "storage/database.h"
 
@@ -74,7 +73,6 @@ class AdminService {
     std::optional<core::Context> default_context;  // for requests that name none
     core::BuildPolicy build_policy;
     std::size_t max_engines = core::kMaxDecisionEntries;
-    DriftRule drift;
   };
   // `live` null: offline; requests that need a daemon are kUnavailable. Both must outlive this.
   AdminService(storage::Database& database,
