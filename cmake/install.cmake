@@ -54,13 +54,35 @@ install(FILES cli/completions/_reformerctl DESTINATION ${CMAKE_INSTALL_DATADIR}/
 install(FILES cli/completions/reformerctl.fish
         DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 
-# Units go below the prefix; with /usr that is where systemd looks. What the project ships of them:
-file(GLOB _units CONFIGURE_DEPENDS systemd/*.service systemd/*.socket)
-install(FILES ${_units} DESTINATION lib/systemd/system)
-file(GLOB _sysusers CONFIGURE_DEPENDS systemd/*sysusers*.conf)
-install(FILES ${_sysusers} DESTINATION lib/sysusers.d)
-if(EXISTS ${PROJECT_SOURCE_DIR}/systemd/reformerd.toml)
-  install(FILES systemd/reformerd.toml DESTINATION ${CMAKE_INSTALL_SYSCONFDIR}/reformerd)
-endif()
+# systemd looks for units and users below /usr and /usr/local. What they and the configuration name
+# below /usr is named below the prefix instead, which is only known when installing.
+install(FILES systemd/reformerd.socket DESTINATION lib/systemd/system)
+install(FILES systemd/reformerd.sysusers DESTINATION lib/sysusers.d RENAME reformerd.conf)
+install(CODE "
+  set(source \"${PROJECT_SOURCE_DIR}\")
+  set(work \"${CMAKE_BINARY_DIR}\")
+  set(program \"${CMAKE_INSTALL_BINDIR}/reformerd\")
+  set(data \"${CMAKE_INSTALL_DATADIR}/reformer\")")
+install(CODE [[
+  set(prefix "${CMAKE_INSTALL_PREFIX}")
+  set(settings "${prefix}/etc/reformerd")
+  if(prefix MATCHES "^/usr(/local)?/?$")
+    set(settings /etc/reformerd)  # where reformerd looks
+  endif()
+  foreach(file systemd/reformerd.service daemon/reformerd.toml)
+    file(READ "${source}/${file}" text)
+    string(REPLACE "/usr/bin/reformerd" "${prefix}/${program}" text "${text}")
+    string(REPLACE "/usr/share/reformer/" "${prefix}/${data}/" text "${text}")
+    string(REPLACE "/etc/reformerd/" "${settings}/" text "${text}")
+    get_filename_component(name "${file}" NAME)
+    file(WRITE "${work}/${name}" "${text}")
+  endforeach()
+  file(INSTALL "${work}/reformerd.service" DESTINATION "${prefix}/lib/systemd/system")
+  if(EXISTS "$ENV{DESTDIR}${settings}/reformerd.toml")
+    message(STATUS "Kept: $ENV{DESTDIR}${settings}/reformerd.toml")
+  else()
+    file(INSTALL "${work}/reformerd.toml" DESTINATION "${settings}")
+  endif()
+]])
 file(GLOB _data CONFIGURE_DEPENDS data/*)
 install(FILES ${_data} DESTINATION ${CMAKE_INSTALL_DATADIR}/reformer)

@@ -16,7 +16,9 @@ foreach(file bin/reformerctl ${LIBDIR}/libreformer.so include/reformer.h ${LIBDI
              ${LIBDIR}/cmake/reformer/reformerConfig.cmake share/man/man1/reformerctl.1
              share/man/man8/reformerd.8 share/man/man3/libreformer.3
              share/bash-completion/completions/reformerctl share/zsh/site-functions/_reformerctl
-             share/fish/vendor_completions.d/reformerctl.fish share/reformer/h200-deviceprop.json)
+             share/fish/vendor_completions.d/reformerctl.fish share/reformer/h200-deviceprop.json
+             lib/systemd/system/reformerd.socket lib/systemd/system/reformerd.service
+             lib/sysusers.d/reformerd.conf etc/reformerd/reformerd.toml)
   if(NOT EXISTS ${prefix}/${file})
     message(FATAL_ERROR "not installed: ${file}")
   endif()
@@ -26,6 +28,26 @@ endforeach()
 must("reformerctl --version" ${prefix}/bin/reformerctl --version)
 if(NOT output MATCHES "${VERSION}")
   message(FATAL_ERROR "reformerctl --version says ${output}")
+endif()
+
+# Unit and configuration name what is below this prefix, and a second installation leaves the
+# administrator's configuration alone.
+file(READ ${prefix}/lib/systemd/system/reformerd.service service)
+if(NOT service MATCHES "\nExecStart=${prefix}/bin/reformerd --config ${prefix}/etc/reformerd/reformerd.toml\n")
+  message(FATAL_ERROR "reformerd.service starts something else:\n${service}")
+endif()
+must("reformerd --check-config" ${prefix}/bin/reformerd --check-config
+     --config ${prefix}/etc/reformerd/reformerd.toml)
+file(STRINGS ${prefix}/etc/reformerd/reformerd.toml model REGEX "^model = ")
+string(REGEX MATCH "\"(.*)\"" _ "${model}")
+if(NOT EXISTS "${CMAKE_MATCH_1}")
+  message(FATAL_ERROR "the configured model is not installed: ${model}")
+endif()
+file(APPEND ${prefix}/etc/reformerd/reformerd.toml "log_level = \"debug\"\n")
+must("installing again" ${CMAKE_COMMAND} -E env DESTDIR= ${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix})
+file(STRINGS ${prefix}/etc/reformerd/reformerd.toml kept REGEX "^log_level = \"debug\"")
+if(NOT kept)
+  message(FATAL_ERROR "installing again overwrote the configuration")
 endif()
 
 must("configuring with find_package" ${CMAKE_COMMAND} -S ${SOURCE}/client -B ${WORK}/cmake-client
