@@ -1,0 +1,195 @@
+// Peers and workers that break the rules.
+#include "core/problem_text.h"
+#include "tests/daemon/running_daemon.h"
+
+#include <boost/test/data/monomorphic.hpp>
+#include <boost/test/data/test_case.hpp>
+#include <boost/test/unit_test.hpp>
+
+#include <cstring>
+#include <memory>
+
+using namespace reformer;
+using namespace reformer::testing;
+namespace wire = core::wire;
+using nlohmann::json;
+
+namespace {
+
+bool serves(const RunningDaemon& daemon) {
+  TestClient client(daemon.socket());
+  return client.connected() && client.ask<wire::Pong>(wire::Ping{}).has_value();
+}
+
+// A worker program that greets as it should, then does as `body` says with each request line.
+std::string fake_worker(const std::string& body) {
+  return "#!/bin/sh\n"
+         "echo '{\"hello\":1,\"protocol\":1,\"pid\":1,\"library\":\"\",\"cudnn\":91900,"
+         "\"device\":\"NVIDIA H200/sm90/132\",\"timer\":\"recorded\"}'\n"
+         "while read -r line; do\n"
+         "id=$(printf '%s' \"$line\" | sed 's/.*\"id\":\\([0-9]*\\).*/\\1/')\n" +
+         body + "\ndone\n";
+}
+
+struct Misbehaviour {
+  const char* name;
+  std::string body;
+};
+std::ostream& operator<<(std::ostream& out, const Misbehaviour& one) {
+  return out << one.name;
+}
+const std::vector<Misbehaviour> kMisbehaviours{
+    {"dies", "exit 3"},
+    {"hangs", "sleep 1000"},
+    {"writes_garbage", "echo 'not json at all'"},
+    {"answers_another_request", "echo '{\"id\":4711,\"error\":\"failed\"}'"},
+    {"lies_about_the_problem", "echo '{\"id\":'$id',\"record\":" + sample_line(8, 1) + "}'"},
+    {"sends_half_a_record", "echo '{\"id\":'$id',\"record\":{\"schema\":\"reformer\"}}'"},
+    {"closes_its_output", "exec 1>&-; sleep 1000"},
+    {"never_ends_a_line", "head -c 9000000 /dev/zero; sleep 1000"},
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(hostile)
+
+BOOST_AUTO_TEST_CASE(bytes_of_another_protocol_end_the_connection_and_nothing_else) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none"});
+  for (const char* text : {"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "\0\0\0\0\0\0\0\0"}) {
+    TestClient client(daemon.socket());
+    std::vector<std::byte> bytes(64);
+    std::memcpy(bytes.data(), text, std::min<std::size_t>(std::strlen(text), 64));
+    client.send_bytes(bytes);
+    BOOST_TEST(client.closed());
+  }
+  BOOST_TEST(serves(daemon));
+}
+
+BOOST_AUTO_TEST_CASE(an_unknown_version_is_refused_politely) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none"});
+  TestClient client(daemon.socket());
+  std::vector<std::byte> bytes;
+  wire::encode(wire::Hello{1, "from the future", "test"}, 9, bytes);
+  bytes[4] = std::byte{99};
+  client.send_bytes(bytes);
+  const auto reply = client.receive();
+  BOOST_REQUIRE(reply.has_value());
+  const auto* error = std::get_if<wire::ErrorMessage>(&*reply);
+  BOOST_REQUIRE(error != nullptr);
+  BOOST_TEST((error->code == core::ErrorCode::kUnsupported));
+  BOOST_TEST(client.closed());
+}
+
+BOOST_AUTO_TEST_CASE(a_payload_too_long_and_a_truncated_message_are_refused) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none"});
+  std::vector<std::byte> bytes;
+  wire::encode(wire::Hello{1, "client", "program"}, 9, bytes);
+  {
+    TestClient client(daemon.socket());
+    auto huge = bytes;
+    huge[15] = std::byte{0x7f};  // payload length, highest byte
+    client.send_bytes(huge);
+    BOOST_TEST(client.closed());
+  }
+  {
+    TestClient client(daemon.socket());
+    auto shorter = bytes;
+    shorter[12] = std::byte{3};  // says 3 bytes: not a whole Hello
+    client.send_bytes(shorter);
+    BOOST_TEST(client.closed());
+  }
+  BOOST_TEST(serves(daemon));
+}
+
+BOOST_AUTO_TEST_CASE(a_message_in_single_bytes_is_understood) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none"});
+  TestClient client(daemon.socket());
+  std::vector<std::byte> bytes;
+  wire::encode(wire::Hello{1, "client", "program"}, 9, bytes);
+  for (const std::byte byte : bytes) {
+    client.send_bytes({byte});
+  }
+  const auto reply = client.receive();
+  BOOST_TEST((reply && std::holds_alternative<wire::Welcome>(*reply)));
+}
+
+BOOST_AUTO_TEST_CASE(a_client_that_does_not_read_is_dropped_and_others_are_served) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none", "--max-client-bytes", "65536"});
+  TestClient deaf(daemon.socket());
+  TestClient other(daemon.socket());
+  other.admin({{"request", "import"}, {"lines", {sample_line(64, 10)}}});
+  wire::Query query;
+  query.context_id = deaf.greet();
+  query.problems.assign(1024, core::parse_problem(sample_problem(64)).value());
+  BOOST_TEST(eventually([&] {
+    deaf.send(query);  // answers of 100 kB each, never read
+    return other.admin({{"request", "status"}})["clients"] == 1;
+  }));
+}
+
+BOOST_AUTO_TEST_CASE(too_many_clients_are_told) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none", "--max-clients", "5"});
+  std::vector<std::unique_ptr<TestClient>> clients;
+  bool refused = false;
+  for (int i = 0; i < 8; ++i) {
+    clients.push_back(std::make_unique<TestClient>(daemon.socket()));
+    clients.back()->send(wire::Ping{});
+    const auto reply = clients.back()->receive();
+    refused = refused || (reply && std::holds_alternative<wire::ErrorMessage>(*reply));
+  }
+  BOOST_TEST(refused);
+  clients.clear();
+  BOOST_TEST(eventually([&] { return serves(daemon); }));
+}
+
+BOOST_AUTO_TEST_CASE(administrative_nonsense_gets_an_error_each_time) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none"});
+  TestClient client(daemon.socket());
+  for (const json& request : {json("text"),
+                              json(nullptr),
+                              json::array(),
+                              json::object(),
+                              json{{"request", 5}},
+                              json{{"request", "selfdestruct"}},
+                              json{{"request", "show"}},
+                              json{{"request", "show"}, {"problem", "x"}},
+                              json{{"request", "query"}, {"problem", 7}},
+                              json{{"request", "import"}, {"lines", 3}},
+                              json{{"request", "verify"}, {"problem", sample_problem(64)}},
+                              json{{"request", "promote"}, {"model", "nobody"}}}) {
+    BOOST_TEST_CONTEXT(request.dump()) {
+      BOOST_TEST(client.admin(request).contains("error"));
+    }
+  }
+  const json rejected = client.admin({{"request", "import"}, {"lines", {"{", sample_line(64, 1)}}});
+  BOOST_TEST(rejected["stored"] == 1);
+  BOOST_TEST(rejected["rejected"].size() == 1U);
+}
+
+BOOST_DATA_TEST_CASE(a_worker_that_misbehaves_twice_puts_the_problem_into_quarantine,
+                     boost::unit_test::data::make(kMisbehaviours)) {
+  Folder folder;
+  const auto worker = folder.write("worker", fake_worker(sample.body), true);
+  RunningDaemon daemon(
+      folder,
+      {"--timer", "recorded:ignored", "--worker", worker.string(), "--worker-timeout-ms", "300"});
+  TestClient client(daemon.socket());
+  client.query(sample_problem(64));
+  BOOST_TEST(eventually([&] {
+    return client.admin({{"request", "status"}})["queue"]["quarantined"] == 1;
+  }));
+  const json status = client.admin({{"request", "status"}});
+  BOOST_TEST(status["records"] == 0);
+  BOOST_TEST(status["workers"][0]["failed"] == 2);
+  client.query(sample_problem(64));  // is not tried a third time
+  BOOST_TEST(client.admin({{"request", "status"}})["queue"]["length"] == 0);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,103 @@
+#include "daemon/verification_queue.h"
+
+#include "core/problem_text.h"
+
+#include <boost/test/unit_test.hpp>
+
+#include <set>
+#include <string>
+
+using namespace reformer;
+using daemon::VerificationQueue;
+
+namespace {
+
+storage::QueuedJob job(int channels, float gain_us, std::int64_t queued_at_s = 1000) {
+  storage::QueuedJob made;
+  made.key.context = {{"NVIDIA H200", 90, 132}, 91900};
+  made.key.problem =
+      core::parse_problem("fwd f16 nhwc n1 c" + std::to_string(channels) + " h8 w8 k8 r1 s1")
+          .value();
+  made.predicted_gain_us = gain_us;
+  made.queued_at_s = queued_at_s;
+  return made;
+}
+core::KeyHash hash(const storage::QueuedJob& of) {
+  return core::hash_key(of.key);
+}
+
+struct Fixture {
+  std::set<core::KeyHash> stored;
+  VerificationQueue::Changes changes{
+      [this](const storage::QueuedJob& j) { stored.insert(hash(j)); },
+      [this](const core::KeyHash& h) { stored.erase(h); }};
+  VerificationQueue queue{{3, 0.0, 2}, changes, 1};
+  const std::function<bool(const storage::QueuedJob&)> any = [](const auto&) { return true; };
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(verification_queue, Fixture)
+
+BOOST_AUTO_TEST_CASE(the_largest_use_count_times_gain_goes_first) {
+  queue.add(job(1, 10), 1000);
+  queue.add(job(2, 30), 1000);
+  queue.add(job(3, 4), 1000);
+  queue.add_uses(hash(job(3, 4)), 100);
+  BOOST_TEST((hash(queue.pick(1000, any)->job) == hash(job(3, 4))));
+  BOOST_TEST((hash(queue.pick(1000, any)->job) == hash(job(2, 30))));
+  BOOST_TEST((hash(queue.pick(1000, any)->job) == hash(job(1, 10))));
+  BOOST_TEST(!queue.pick(1000, any).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(age_overtakes_gain) {
+  BOOST_TEST(VerificationQueue::value(job(1, 10, 0), 1, 3600) >
+             VerificationQueue::value(job(2, 30, 3600), 1, 3600));
+}
+
+BOOST_AUTO_TEST_CASE(a_full_queue_drops_the_least_useful_and_counts_it) {
+  queue.add(job(1, 10), 1000);
+  queue.add(job(2, 1), 1000);
+  queue.add(job(3, 20), 1000);
+  BOOST_TEST((queue.add(job(4, 5), 1000) == VerificationQueue::Added::kQueued));
+  BOOST_TEST(stored.count(hash(job(2, 1))) == 0U);
+  BOOST_TEST((queue.add(job(5, 0.5), 1000) == VerificationQueue::Added::kRefused));
+  BOOST_TEST(queue.waiting() == 3U);
+  BOOST_TEST(queue.dropped() == 2U);
+  BOOST_TEST(stored.size() == 3U);
+}
+
+BOOST_AUTO_TEST_CASE(two_failures_lead_to_quarantine_until_an_administrator_asks) {
+  queue.add(job(1, 10), 1000);
+  for (int i = 0; i < 2; ++i) {
+    BOOST_TEST(queue.pick(1000, any).has_value());
+    queue.fail(hash(job(1, 10)), "it died");
+  }
+  BOOST_TEST(queue.quarantined() == 1U);
+  BOOST_TEST(!queue.pick(1000, any).has_value());
+  BOOST_TEST((queue.add(job(1, 10), 1000) == VerificationQueue::Added::kQuarantined));
+  queue.add_first(job(1, 10));
+  BOOST_TEST(queue.quarantined() == 0U);
+  BOOST_TEST(queue.pick(1000, any).has_value());
+  queue.finish(hash(job(1, 10)));
+  BOOST_TEST(stored.empty());
+}
+
+BOOST_AUTO_TEST_CASE(every_pick_says_how_likely_it_was) {
+  VerificationQueue random{{100, 0.5, 2}, changes, 7};
+  for (int i = 1; i <= 4; ++i) {
+    random.add(job(i, static_cast<float>(i)), 1000);
+  }
+  const auto pick = random.pick(1000, any);
+  const bool best = hash(pick->job) == hash(job(4, 4));
+  BOOST_TEST(pick->probability == (best ? 0.625F : 0.125F));
+}
+
+BOOST_AUTO_TEST_CASE(work_that_was_put_back_is_picked_again_without_an_attempt) {
+  queue.add(job(1, 10), 1000);
+  queue.pick(1000, any);
+  queue.put_back(hash(job(1, 10)));
+  BOOST_TEST(queue.pick(1000, any)->job.attempts == 0U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
