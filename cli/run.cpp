@@ -30,7 +30,7 @@ The shim obeys these variables, which `run` sets from its options and passes on 
                     off: does nothing
   REFORMER_FREEZE   a file made by `reformerctl freeze`: the same answers for every process
   REFORMER_SOCKET   the daemon's socket [/run/reformerd/socket]
-  REFORMER_DEADLINE_US  the longest that a question to the daemon may take [2000]
+  REFORMER_DEADLINE_US  the longest that a question to the daemon may take [3000]
   REFORMER_SHIM     the shim library, if it is not where it was installed
 LD_PRELOAD is extended: what is in it already stays, behind the shim.
 The exit code is the command's, 127 if it does not exist, 126 if it cannot be run.)";

@@ -20,11 +20,11 @@ constexpr std::uint32_t kTransforms =
 constexpr std::array<Constraints, 12> kApplicationFilters{
     filter(kDownConvertInputs, kAnyWorkspace),                      // PyTorch, always
     filter(kDownConvertInputs | kNondeterministic, kAnyWorkspace),  // deterministic algorithms
-    filter(kDownConvertInputs, 256 * kMebibyte),
-    filter(kDownConvertInputs, 32 * kMebibyte),
-    filter(kDownConvertInputs | kTensorCore, kAnyWorkspace),  // TF32 off
+    filter(kDownConvertInputs | kTensorCore, kAnyWorkspace),        // TF32 off
     filter(kDownConvertInputs | kTensorCore | kNondeterministic, kAnyWorkspace),
     filter(kDownConvertInputs | kNondeterministic | kWinograd, kAnyWorkspace),  // XLA
+    filter(kDownConvertInputs, 256 * kMebibyte),
+    filter(kDownConvertInputs, 32 * kMebibyte),
     filter(kDownConvertInputs | kNondeterministic, 32 * kMebibyte),
     filter(kDownConvertInputs | kTensorCore | kNondeterministic | kWinograd, 32 * kMebibyte),
     filter(kDownConvertInputs | kNondeterministic | kTransforms, 0),

@@ -259,7 +259,7 @@ core::Result<core::Decision> AdminService::Impl::decide(const core::Key& key,
   }
   model::Predictor::Scratch scratch(*champion);
   return champion->decide(
-      key.context, key.problem, constraints, options.build_policy, 8, options.max_engines, scratch);
+      key.context, key.problem, constraints, options.build_policy, core::kMaxDecisionEntries, options.max_engines, scratch);
 }
 
 Status AdminService::Impl::status(const Json&, const AdminReply& reply) {

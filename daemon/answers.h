@@ -18,7 +18,7 @@ class Answers {
  public:
   struct Limits {
     core::BuildPolicy build_policy;
-    std::size_t max_engines = 4;
+    std::size_t max_engines = 8;
   };
   explicit Answers(Limits limits) : limits_(limits) {}
 

@@ -29,8 +29,8 @@ struct Config {
   std::int64_t max_clients = 16384;
   std::int64_t max_client_bytes = 4 << 20;   // that one client may leave unread
   std::int64_t max_total_bytes = 256 << 20;  // that all clients may leave unread
-  std::int64_t max_entries = 8;              // configurations in a published answer
-  std::int64_t max_engines = 4;              // distinct engines among them
+  std::int64_t max_entries = 16;             // configurations in a published answer
+  std::int64_t max_engines = 8;              // distinct engines among them
   core::BuildPolicy build_policy;
 
   // Verification.
@@ -38,6 +38,7 @@ struct Config {
   std::filesystem::path worker;     // empty: beside reformerd, else in ../libexec/reformer
   std::vector<std::string> allowed_libraries;  // loaded for any uid
   std::int64_t queue_bound = 10000;
+  std::int64_t verify_after_ms = 500;  // without new misses, before the worker is given work
   std::int64_t max_problem_time_ms = 2000;
   std::int64_t worker_timeout_ms = 30000;  // without a reply: hung
   std::int64_t worker_idle_ms = 30000;     // without work: ended

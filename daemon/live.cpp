@@ -130,6 +130,7 @@ core::Result<LiveDaemon::Verification> Daemon::verify(const core::Key& key,
       forced_.insert(hash);
     }
     queue_->add_first(job);
+    supervisor_->release();
     supervisor_->tick();
     return Verification{true, queue_->position(hash, job.queued_at_s)};
   });

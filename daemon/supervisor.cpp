@@ -24,6 +24,7 @@ constexpr std::size_t kMaxWorkers = 16;
 constexpr std::chrono::milliseconds kFirstBackOff = 200ms;
 constexpr std::chrono::milliseconds kLongestBackOff = 60s;
 constexpr std::chrono::milliseconds kBusyPause = 500ms;
+constexpr std::chrono::seconds kLongestHold = 30s;
 
 std::string find_worker(const Config& config) {
   if (!config.worker.empty()) {
@@ -171,6 +172,15 @@ void Supervisor::start(Worker& worker) {
   worker.deadline = clock_() + std::chrono::milliseconds(config_.worker_timeout_ms);
 }
 
+void Supervisor::hold() {
+  const Time now = clock_();
+  if (now >= hold_until_) {
+    held_since_ = now;
+  }
+  hold_until_ = std::min<Time>(now + std::chrono::milliseconds(config_.verify_after_ms),
+                               held_since_ + kLongestHold);
+}
+
 void Supervisor::tick() {
   const Time now = clock_();
   for (const auto& worker : workers_) {
@@ -187,7 +197,7 @@ void Supervisor::tick() {
       worker->process->close_input();
     }
   }
-  if (paused() || queue_.waiting() == 0) {
+  if (paused() || queue_.waiting() == 0 || now < hold_until_) {
     return;
   }
   Worker* free_worker = nullptr;

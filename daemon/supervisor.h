@@ -39,6 +39,10 @@ class Supervisor {
   // Starts, feeds, ends and kills what is due. Call often (the daemon: every 50 ms and after each
   // miss); cheap when there is nothing to do.
   void tick();
+  // A client has just missed, and may miss more: no measuring until it has been quiet for
+  // verify_after_ms, or for kLongestHold at most, so that measuring does not slow its start.
+  void hold();
+  void release() { hold_until_ = {}; }  // somebody waits for a measurement
   // No more work; running measurements go back to the queue; workers are killed.
   void stop();
   [[nodiscard]] bool can_measure() const;         // whether there is a timer at all
@@ -66,6 +70,8 @@ class Supervisor {
   std::vector<std::string> recorded_;
   bool gpu_ = false;
   bool stopped_ = false;
+  std::chrono::steady_clock::time_point held_since_{};
+  std::chrono::steady_clock::time_point hold_until_{};
   std::uint64_t next_id_ = 1;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

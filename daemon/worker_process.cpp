@@ -40,7 +40,11 @@ struct WorkerProcess::State {
       why = reason;
     }
     if (!exited) {
-      uv_process_kill(&process, SIGKILL);
+      ::kill(-process.pid, SIGKILL);  // with whatever it started
+    } else if (!output_ended) {       // a descendant holds the pipe
+      uv_read_stop(reinterpret_cast<uv_stream_t*>(&output));
+      output_ended = true;
+      ended();
     }
   }
   void take(std::string_view bytes) {
@@ -138,8 +142,9 @@ core::Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(uv_loop_s* loo
   options.stdio_count = 3;
   options.stdio = stdio;
   options.exit_cb = on_exit;
+  options.flags = UV_PROCESS_DETACHED;  // a process group of its own, to be killed as a whole
   if (command.uid >= 0) {
-    options.flags = UV_PROCESS_SETUID | UV_PROCESS_SETGID;
+    options.flags |= UV_PROCESS_SETUID | UV_PROCESS_SETGID;
     options.uid = static_cast<uv_uid_t>(command.uid);
     options.gid = static_cast<uv_gid_t>(command.gid);
   }

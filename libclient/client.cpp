@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -21,9 +22,9 @@ using core::KeyHash;
 using core::Problem;
 namespace wire = core::wire;
 
-constexpr std::uint16_t kEntriesAsked = 8;
+constexpr std::uint16_t kEntriesAsked = 16;
 constexpr std::size_t kProblemsPerRequest = 256;
-constexpr std::chrono::microseconds kDefaultDeadline{2000};
+constexpr std::chrono::microseconds kDefaultDeadline{3000};
 constexpr std::chrono::microseconds kDeadlinePerExtraProblem{100};
 
 std::string environment(const char* name, const char* otherwise) {
@@ -96,6 +97,7 @@ struct Client::Process {
   std::mutex socket;  // guards `link`; taken before `tables` where both are
   DaemonLink link;
   std::string last_failure;  // under `tables`
+  std::map<std::size_t, std::vector<Problem>> unanswered;  // by context; under `tables`
 };
 
 Client::Client(Options options) : options_(std::move(options)) {
@@ -332,6 +334,10 @@ core::Status Client::resolve(std::size_t context,
       statistics_.socket_hits.fetch_add(1, std::memory_order_relaxed);
     } else {
       answer.failure = reply.error();
+      const std::lock_guard lock(mine.tables);
+      if (auto& missed = mine.unanswered[context]; missed.size() < kProblemsPerRequest) {
+        missed.push_back(problem);
+      }
     }
     answers[places[i]] = keep(variant_key(context, problem, constraints), std::move(answer));
   }
@@ -390,6 +396,24 @@ void Client::flush_at_exit() noexcept {
   }
 }
 
+// What the daemon did not answer in time it can still measure, for the next process.
+void Client::mention_unanswered(Process& mine) {
+  std::map<std::size_t, std::vector<Problem>> unanswered;
+  {
+    const std::lock_guard tables(mine.tables);
+    unanswered.swap(mine.unanswered);
+  }
+  if (!options_.verify_misses) {
+    return;
+  }
+  for (auto& [context, problems] : unanswered) {
+    wire::Query query;
+    query.max_entries = 1;
+    query.problems = std::move(problems);
+    (void)mine.link.mention(context, std::move(query));
+  }
+}
+
 void Client::send_reports(Process& mine) {
   std::array<wire::Report, kMaxContexts> reports;
   std::array<bool, kMaxContexts> wanted{};
@@ -404,6 +428,7 @@ void Client::send_reports(Process& mine) {
       wanted[counter.context_] = true;
     }
   });
+  mention_unanswered(mine);
   if (passed_through_.load() > 0 || surprises_.load() > 0) {
     wanted[0] = true;
     reports[0].passed_through = passed_through_.exchange(0);

@@ -22,7 +22,7 @@ namespace reformer::client {
 
 struct Options {
   std::string socket_path;                // empty: $REFORMER_SOCKET, else /run/reformerd/socket
-  std::chrono::microseconds deadline{0};  // 0: $REFORMER_DEADLINE_US, else 2 ms
+  std::chrono::microseconds deadline{0};  // 0: $REFORMER_DEADLINE_US, else 3 ms
   std::string name = "libreformer 0.1.0";
   std::optional<std::string> freeze_file;  // absent: $REFORMER_FREEZE; empty: none
   bool verify_misses = true;               // whether questions leave work behind in the daemon
@@ -134,6 +134,7 @@ class Client {
                        const core::Constraints& constraints,
                        std::span<const Answer*> answers);
   const Answer* keep(const core::KeyHash& variant, Answer answer);
+  void mention_unanswered(Process& process);
   void send_reports(Process& process);
 
   Options options_;

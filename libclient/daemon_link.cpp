@@ -225,8 +225,9 @@ core::Result<wire::Answer> DaemonLink::ask(const ContextInfo& info,
   return std::move(*answer);
 }
 
-Status DaemonLink::tell(const ContextInfo& info, std::size_t index, wire::Report report) {
-  const Clock::time_point started = Clock::now();
+Status DaemonLink::ready_to_tell(const ContextInfo& info,
+                                 std::size_t index,
+                                 Clock::time_point started) {
   if (suspended_ || !stream_.is_open() || !greeted_) {
     if (const Status status = ready(started + deadline_); !status) {
       return suspended_ ? status : Status(note_failure(status.error(), started));
@@ -235,11 +236,28 @@ Status DaemonLink::tell(const ContextInfo& info, std::size_t index, wire::Report
   if (const Status declared = declare(info, index, started + deadline_); !declared) {
     return note_failure(declared.error(), started);
   }
+  return core::ok_status();
+}
+
+Status DaemonLink::tell(const ContextInfo& info, std::size_t index, wire::Report report) {
+  const Clock::time_point started = Clock::now();
+  if (Status ready = ready_to_tell(info, index, started); !ready) {
+    return ready;
+  }
   report.context_id = remote_ids_[index];
   if (const Status sent = send(std::move(report), next_request_++, Deadline::min()); !sent) {
     return note_failure(sent.error(), started);
   }
   return core::ok_status();
+}
+
+// Not by way of ready_to_tell: a daemon that was too slow once is the very case, and nothing waits.
+Status DaemonLink::mention(std::size_t index, wire::Query query) {
+  if (!connected() || remote_ids_.at(index) == kUnknownContext) {
+    return core::make_error(ErrorCode::kUnavailable, "no connection");
+  }
+  query.context_id = remote_ids_[index];
+  return send(std::move(query), next_request_++, Deadline::min());
 }
 
 }  // namespace reformer::client

@@ -46,14 +46,18 @@ class DaemonLink {
                                        Deadline deadline);
   // Sends a report if that is possible without waiting. Errors: as ask.
   core::Status tell(const ContextInfo& info, std::size_t index, core::wire::Report report);
+  // Asks without waiting, for the daemon to know of problems that it did not answer in time; the
+  // reply is passed over when it comes. Errors: as ask.
+  core::Status mention(std::size_t index, core::wire::Query query);
 
-  [[nodiscard]] bool connected() const { return stream_.is_open() && greeted_ && !suspended_; }
+  [[nodiscard]] bool connected() const { return stream_.is_open() && greeted_; }
   // What the last Welcome said; empty before.
   [[nodiscard]] const std::string& table_path() const { return table_path_; }
 
  private:
   static constexpr std::uint32_t kUnknownContext = 0xffffffff;
 
+  core::Status ready_to_tell(const ContextInfo& info, std::size_t index, Clock::time_point started);
   core::Status ready(Deadline deadline);  // the breaker's verdict; opens the connection
   core::Status greet(Deadline deadline);
   core::Status declare(const ContextInfo& info, std::size_t index, Deadline deadline);

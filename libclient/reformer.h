@@ -16,7 +16,7 @@
  * Threads: every function may be called from any thread; a client may be shared.
  * Fork: a child that inherits a client may go on using it; it connects anew.
  * Errors: a reformer_status; REFORMER_OK is 0. No function prints, exits, or throws.
- * Time: a query takes no longer than the client's deadline (2 ms by default) whatever the daemon
+ * Time: a query takes no longer than the client's deadline (3 ms by default) whatever the daemon
  * does; after a failure the client leaves the daemon alone for a while (100 ms, doubling to 30 s).
  * The first answer to a problem, a failure included, is its answer for the life of the client.
  */
@@ -150,7 +150,7 @@ REFORMER_API reformer_constraints reformer_no_constraints(void);
 
 typedef struct reformer_options {
   const char* socket_path; /* NULL: $REFORMER_SOCKET, else /run/reformerd/socket */
-  uint32_t deadline_us;    /* 0: $REFORMER_DEADLINE_US, else 2000 */
+  uint32_t deadline_us;    /* 0: $REFORMER_DEADLINE_US, else 3000 */
   const char* client_name; /* shown by `reformerctl clients`; NULL: "libreformer" */
   const char* freeze_file; /* snapshot whose answers come first; NULL: $REFORMER_FREEZE, or none */
 } reformer_options;

@@ -44,7 +44,8 @@ _reformerctl() {
     run) options='--mode --freeze --' ;;
     train) options='--data --out --blocks --block --target --sharpness --seed --epochs --threads' ;;
     eval) options='--model --data' ;;
-    ablate) options='--data --blocks --block --target --sharpness --seeds --html' ;;
+    ablate) options='--data --blocks --block --target --sharpness --noise --steps --preset --seeds --epochs
+      --threads --held-out --calibrate --html' ;;
     help) options=$commands ;;
   esac
   if [[ $current == -* || $command == help ]]; then

@@ -39,3 +39,14 @@ end
 complete -c reformerctl -n '__fish_seen_subcommand_from list' -l sort -x -a 'problem uses gain time age'
 complete -c reformerctl -n '__fish_seen_subcommand_from run' -l mode -x -a 'assist observe replay off'
 complete -c reformerctl -n '__fish_seen_subcommand_from import export merge freeze' -F
+for option in data html
+    complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l $option -r -F
+end
+for option in blocks sharpness noise seeds epochs threads held-out
+    complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l $option -x
+end
+complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l target -x -a 'ratio one-hot softmax'
+complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l block -x -a 'gamma mlp transformer'
+complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l preset -x -a 'paper default'
+complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l steps
+complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l calibrate

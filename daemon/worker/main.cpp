@@ -5,6 +5,7 @@
 #include "daemon/worker/messages.h"
 #include "daemon/worker/recorded_timer.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -180,6 +181,12 @@ bool parse(int argc, char** argv, Options& options) {
 
 }  // namespace
 
+// A replay competes with the applications for the processor and can wait. Timing on a GPU must not.
+void be_modest() {
+  sched_param none{};
+  (void)::sched_setscheduler(0, SCHED_IDLE, &none);
+}
+
 int main(int argc, char** argv) {
   if (argc == 2 && (std::strcmp(argv[1], "--help") == 0 || std::strcmp(argv[1], "-h") == 0)) {
     std::fputs(kUsage.data(), stdout);
@@ -191,6 +198,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   if (!options.recorded.empty()) {
+    be_modest();
     RecordedTimer timer(options.recorded);
     return serve(timer);
   }

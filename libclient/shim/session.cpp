@@ -16,6 +16,7 @@ namespace {
 constexpr std::chrono::milliseconds kReportInterval{5000};
 // Executions between two looks at the clock.
 constexpr std::uint32_t kExecutionsPerLook = 256;
+constexpr float kWorthOffering = 1.05F;
 
 namespace note = core::numerical_note;
 constexpr std::uint32_t kAlways = note::kDownConvertInputs;
@@ -129,10 +130,15 @@ bool Session::may_serve(const core::Decision& decision) const {
 
 // Tries the first entry's engine, which checks whether it can run the problem, while stepping aside
 // is still possible. One that cuDNN refuses here (it needs a GPU and there is none, or was measured
-// with another driver) leaves its place to the next; a refusal takes 1 to 5 us.
+// with another driver) leaves its place to the next of about the same measured time; a refusal
+// takes 1 to 5 us. Entries behind those are there for applications that refuse the first ones, and
+// can be slower than what cuDNN itself would choose.
 bool Session::offer_entries(const RealCudnn& real, Served& served) {
   const auto& entries = served.answer->decision.entries;
   for (std::size_t entry = 0; entry < entries.size(); ++entry) {
+    if (entries[entry].time_us > kWorthOffering * entries.front().time_us) {
+      return false;  // NaN, which predictions have, compares false
+    }
     if (try_entry(real, served, entry)) {
       for (; entry < entries.size(); ++entry) {
         served.entries.push_back(entry);
@@ -184,7 +190,10 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
   if (!offer_entries(real, *served)) {
     return false;
   }
-  if (!covers_filters(*served, *graph->problem)) {
+  // A measured answer holds something for each filter that any candidate passes; a predicted one
+  // knows only the configurations that the model has seen.
+  const bool complete = (*answer)->decision.source == core::Source::kMeasured;
+  if (!complete && !covers_filters(*served, *graph->problem)) {
     served->following = finalize_own_list(real, descriptor);
   }
   descriptors_.with<HeuristicsRecord>(
