@@ -146,10 +146,12 @@ bool passes(const DecisionEntry& entry, const Constraints& constraints) {
 
 std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry> ordered,
                                         std::size_t max_entries,
-                                        std::size_t max_engines) {
+                                        std::size_t max_engines,
+                                        std::size_t also) {
   Selection selection(ordered, max_entries, max_engines);
   if (!ordered.empty()) {
     selection.choose(0);
+    selection.choose(std::min(also, ordered.size() - 1));
   }
   for (const Constraints& constraints : kApplicationFilters) {
     for (std::size_t i = 0; i < ordered.size() && !selection.covers(constraints); ++i) {
@@ -207,7 +209,15 @@ Decision decide_measured(const Record& record,
   const std::size_t first = first_worth_building(allowed, policy);
   decision.source = Source::kMeasured;
   decision.confidence = 1;
-  decision.entries = select_cover(std::span(allowed).subspan(first), max_entries, max_engines);
+  const std::span<const DecisionEntry> worthy = std::span(allowed).subspan(first);
+  std::size_t also = 0;
+  if (const Candidate* own = first_of_heuristic_a(record)) {
+    const auto found = std::find_if(worthy.begin(), worthy.end(), [own](const auto& entry) {
+      return entry.config == own->config;
+    });
+    also = found == worthy.end() ? 0 : static_cast<std::size_t>(found - worthy.begin());
+  }
+  decision.entries = select_cover(worthy, max_entries, max_engines, also);
   return decision;
 }
 

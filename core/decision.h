@@ -76,11 +76,12 @@ struct BuildPolicy {
 [[nodiscard]] bool passes(const DecisionEntry& entry, const Constraints& constraints);
 
 // Cuts a list that is ordered best first down to at most `max_entries` (up to kMaxDecisionEntries)
-// with at most `max_engines` distinct engines: entry 0, then for each application filter its first
-// passing entry (the *cover*), then the next best. Order stays.
+// with at most `max_engines` distinct engines: entry 0, then entry `also` if there is one, then for
+// each application filter its first passing entry (the *cover*), then the next best. Order stays.
 [[nodiscard]] std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry> ordered,
                                                       std::size_t max_entries,
-                                                      std::size_t max_engines);
+                                                      std::size_t max_engines,
+                                                      std::size_t also = 0);
 
 // Index of the entry to run first: `ordered` is by measured time. An entry that is not cheap to
 // build must earn its building time back against the first cheap one behind it.
@@ -88,6 +89,8 @@ struct BuildPolicy {
                                                const BuildPolicy& policy);
 
 // The measured answer: allowed candidates by time, after the build policy, cut by select_cover.
+// Heuristic A's first choice is among them, so that a client that cannot run the best ones finds
+// nothing slower than that before it.
 // Source kMeasured, or kAbstain where the record has no allowed candidate.
 [[nodiscard]] Decision decide_measured(const Record& record,
                                        const Constraints& constraints,

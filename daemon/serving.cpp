@@ -63,7 +63,7 @@ struct Daemon::PendingAnswer {
   std::vector<core::KeyHash> hashes;
   std::vector<core::Decision> decisions;
   std::size_t open = 0;  // problems that wait for the storage thread
-  bool missed = false;
+  std::vector<std::size_t> misses;  // indices into query.problems
   std::chrono::steady_clock::time_point asked;
 };
 
@@ -137,16 +137,13 @@ void Daemon::look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::
 }
 
 void Daemon::answer_miss(PendingAnswer& pending, std::size_t index) {
-  pending.missed = true;
+  pending.misses.push_back(index);
   const core::Key key{pending.context.context, pending.query.problems[index]};
   const auto& query = pending.query;
   auto older =
       winner_of_older_version(pending.context, key.problem, query.constraints, query.max_entries);
   pending.decisions[index] =
       older ? std::move(*older) : answers_.predicted(key, query.constraints, query.max_entries);
-  if (query.verify_miss) {
-    enqueue(pending, index, pending.decisions[index]);
-  }
 }
 
 // After an upgrade of cuDNN: what was measured to be best with the version before is tried first.
@@ -224,11 +221,16 @@ void Daemon::finish_answer(PendingAnswer& pending) {
       ++*all;
     }
   }
-  server_->send(pending.client, pending.request_id, wire::Answer{std::move(pending.decisions)});
+  server_->send(pending.client, pending.request_id, wire::Answer{pending.decisions});
   const auto took = std::chrono::steady_clock::now() - pending.asked;
   const auto ns = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(took).count());
-  (pending.missed ? miss_latency_ : hit_latency_).add(ns);
+  (pending.misses.empty() ? hit_latency_ : miss_latency_).add(ns);
+  if (pending.query.verify_miss) {  // not while the client waits
+    for (const std::size_t index : pending.misses) {
+      enqueue(pending, index, pending.decisions[index]);
+    }
+  }
 }
 
 void Daemon::on_report(Client& client,

@@ -16,7 +16,6 @@ namespace {
 constexpr std::chrono::milliseconds kReportInterval{5000};
 // Executions between two looks at the clock.
 constexpr std::uint32_t kExecutionsPerLook = 256;
-constexpr float kWorthOffering = 1.05F;
 
 namespace note = core::numerical_note;
 constexpr std::uint32_t kAlways = note::kDownConvertInputs;
@@ -130,15 +129,10 @@ bool Session::may_serve(const core::Decision& decision) const {
 
 // Tries the first entry's engine, which checks whether it can run the problem, while stepping aside
 // is still possible. One that cuDNN refuses here (it needs a GPU and there is none, or was measured
-// with another driver) leaves its place to the next of about the same measured time; a refusal
-// takes 1 to 5 us. Entries behind those are there for applications that refuse the first ones, and
-// can be slower than what cuDNN itself would choose.
+// with another driver) leaves its place to the next; a refusal takes 1 to 5 us.
 bool Session::offer_entries(const RealCudnn& real, Served& served) {
   const auto& entries = served.answer->decision.entries;
   for (std::size_t entry = 0; entry < entries.size(); ++entry) {
-    if (entries[entry].time_us > kWorthOffering * entries.front().time_us) {
-      return false;  // NaN, which predictions have, compares false
-    }
     if (try_entry(real, served, entry)) {
       for (; entry < entries.size(); ++entry) {
         served.entries.push_back(entry);
