@@ -44,57 +44,58 @@ DecisionEntry entry_of(const Candidate& candidate) {
 // Chooses entries of a list under bounds on entries and distinct engines.
 class Selection {
  public:
-  Selection(std::span<const DecisionEntry> ordered,
-            std::size_t max_entries,
-            std::size_t max_engines)
+  using Ordered = std::span<const DecisionEntry* const>;
+  Selection(Ordered ordered, std::size_t max_entries, std::size_t max_engines)
       : ordered_(ordered),
-        chosen_(ordered.size(), false),
         max_entries_(std::min(max_entries, kMaxDecisionEntries)),
         max_engines_(max_engines) {}
 
   [[nodiscard]] bool full() const { return count_ >= max_entries_; }
   [[nodiscard]] bool covers(const Constraints& constraints) const {
-    for (std::size_t i = 0; i < ordered_.size(); ++i) {
-      if (chosen_[i] && passes(ordered_[i], constraints)) {
-        return true;
-      }
-    }
-    return false;
+    return std::any_of(chosen_.begin(), chosen_.begin() + count_, [&](std::size_t index) {
+      return passes(*ordered_[index], constraints);
+    });
   }
-  void choose(std::size_t index) {
-    if (full() || chosen_[index] || !engine_fits(ordered_[index].config.engine())) {
-      return;
+  // Says whether the entry is among the chosen now.
+  bool choose(std::size_t index) {
+    const auto end = chosen_.begin() + count_;
+    if (std::find(chosen_.begin(), end, index) != end) {
+      return true;
     }
-    chosen_[index] = true;
-    ++count_;
+    if (full() || !engine_fits(ordered_[index]->config.engine())) {
+      return false;
+    }
+    chosen_[count_++] = index;
+    return true;
   }
-  [[nodiscard]] std::vector<DecisionEntry> take() const {
+  [[nodiscard]] std::vector<DecisionEntry> take() {
+    std::sort(chosen_.begin(), chosen_.begin() + count_);
     std::vector<DecisionEntry> entries;
     entries.reserve(count_);
-    for (std::size_t i = 0; i < ordered_.size(); ++i) {
-      if (chosen_[i]) {
-        entries.push_back(ordered_[i]);
-      }
+    for (std::size_t i = 0; i < count_; ++i) {
+      entries.push_back(*ordered_[chosen_[i]]);
     }
     return entries;
   }
 
  private:
   bool engine_fits(std::int32_t engine) {
-    if (std::find(engines_.begin(), engines_.end(), engine) != engines_.end()) {
+    const auto end = engines_.begin() + engine_count_;
+    if (std::find(engines_.begin(), end, engine) != end) {
       return true;
     }
-    if (engines_.size() >= max_engines_) {
+    if (engine_count_ >= std::min(max_engines_, kMaxDecisionEntries)) {
       return false;
     }
-    engines_.push_back(engine);
+    engines_[engine_count_++] = engine;
     return true;
   }
 
-  std::span<const DecisionEntry> ordered_;
-  std::vector<bool> chosen_;
-  std::vector<std::int32_t> engines_;
-  std::size_t count_ = 0;
+  Ordered ordered_;
+  std::array<std::size_t, kMaxDecisionEntries> chosen_{};  // indices into ordered_
+  std::array<std::int32_t, kMaxDecisionEntries> engines_{};
+  std::uint32_t count_ = 0;
+  std::uint32_t engine_count_ = 0;
   std::size_t max_entries_;
   std::size_t max_engines_;
 };
@@ -144,7 +145,7 @@ bool passes(const DecisionEntry& entry, const Constraints& constraints) {
          !(entry.build_us > constraints.max_build_us);
 }
 
-std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry> ordered,
+std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry* const> ordered,
                                         std::size_t max_entries,
                                         std::size_t max_engines,
                                         std::size_t also) {
@@ -154,16 +155,28 @@ std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry> ordered,
     selection.choose(std::min(also, ordered.size() - 1));
   }
   for (const Constraints& constraints : kApplicationFilters) {
-    for (std::size_t i = 0; i < ordered.size() && !selection.covers(constraints); ++i) {
-      if (passes(ordered[i], constraints)) {
-        selection.choose(i);
-      }
+    bool covered = selection.covers(constraints);
+    for (std::size_t i = 0; i < ordered.size() && !covered; ++i) {
+      covered = passes(*ordered[i], constraints) && selection.choose(i);
     }
   }
   for (std::size_t i = 0; i < ordered.size() && !selection.full(); ++i) {
     selection.choose(i);
   }
   return selection.take();
+}
+
+std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry> ordered,
+                                        std::size_t max_entries,
+                                        std::size_t max_engines,
+                                        std::size_t also) {
+  std::vector<const DecisionEntry*> pointers;
+  pointers.reserve(ordered.size());
+  for (const DecisionEntry& entry : ordered) {
+    pointers.push_back(&entry);
+  }
+  return select_cover(
+      std::span<const DecisionEntry* const>(pointers), max_entries, max_engines, also);
 }
 
 std::size_t first_worth_building(std::span<const DecisionEntry> ordered,

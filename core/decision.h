@@ -82,6 +82,10 @@ struct BuildPolicy {
                                                       std::size_t max_entries,
                                                       std::size_t max_engines,
                                                       std::size_t also = 0);
+[[nodiscard]] std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry* const> ordered,
+                                                      std::size_t max_entries,
+                                                      std::size_t max_engines,
+                                                      std::size_t also = 0);
 
 // Index of the entry to run first: `ordered` is by measured time. An entry that is not cheap to
 // build must earn its building time back against the first cheap one behind it.

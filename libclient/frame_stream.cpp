@@ -1,6 +1,7 @@
 #include "libclient/frame_stream.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -18,6 +19,8 @@ using core::ErrorCode;
 using core::Status;
 
 constexpr std::size_t kReadBytes = 16 * 1024;
+// An answer mostly comes sooner than a sleeping thread wakes up: so long it is asked for again.
+constexpr std::chrono::microseconds kAskAgain{100};
 
 // Waits for `events`; false when the deadline passes first.
 bool wait_for(int fd, short events, Deadline deadline) {
@@ -149,6 +152,7 @@ Status FrameStream::read_some(Deadline deadline) {
   }
   const std::size_t before = received_.size();
   received_.resize(before + kReadBytes);
+  const Deadline sleep_from = std::min(Clock::now() + kAskAgain, deadline);
   while (true) {
     const ssize_t got = ::recv(fd_, received_.data() + before, kReadBytes, MSG_DONTWAIT);
     if (got > 0) {
@@ -159,7 +163,9 @@ Status FrameStream::read_some(Deadline deadline) {
       return fail(ErrorCode::kUnavailable, "the daemon closed the connection");
     }
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      if (!wait_for(fd_, POLLIN, deadline)) {
+      if (Clock::now() < sleep_from) {
+        ::sched_yield();  // lets the daemon run where there is one processor
+      } else if (!wait_for(fd_, POLLIN, deadline)) {
         received_.resize(before);
         return core::make_error(ErrorCode::kTimeout, "the daemon did not answer in time");
       }

@@ -18,6 +18,29 @@ constexpr std::uint32_t kUnknown = ~std::uint32_t{0};
 // build policy weighs against compiling a kernel, as no measured times are at hand.
 constexpr double kExpectedGain = 0.1;
 
+// So many of the best classes mostly hold an answer and its cover; the others, which are some
+// hundreds, are put in order only if they do not.
+constexpr std::size_t kUsuallyEnough = 64;
+
+// Bit i: application filter i.
+using FilterSet = std::uint32_t;
+
+FilterSet covered_filters(std::span<const core::DecisionEntry* const> entries) {
+  const auto filters = core::application_filters();
+  FilterSet covered = 0;
+  for (std::size_t i = 0; i < filters.size(); ++i) {
+    const bool any = std::ranges::any_of(entries, [&](const core::DecisionEntry* entry) {
+      return core::passes(*entry, filters[i]);
+    });
+    covered |= any ? FilterSet{1} << i : 0;
+  }
+  return covered;
+}
+
+bool covers(std::span<const core::DecisionEntry* const> entries, FilterSet wanted) {
+  return (covered_filters(entries) & wanted) == wanted;
+}
+
 // A combination in one number, in the order of its members: cheap to search for.
 std::uint64_t packed_key(const Combination& c) {
   std::uint64_t key = 0;
@@ -73,6 +96,13 @@ struct Predictor::Impl {
       configs.push_back(kernel.entry.config);
     }
     const Calibration& c = data.calibration;
+    for (const CombinationClasses& combination : data.classes.combinations) {
+      std::vector<const core::DecisionEntry*> entries;
+      for (const std::int32_t id : combination.classes) {
+        entries.push_back(&data.classes.classes[static_cast<std::size_t>(id)].entry);
+      }
+      coverable.push_back(covered_filters(entries));
+    }
     pack_panels(c.hidden_weights.data(), kJudgeInputs, kJudgeHidden, hidden_weights.data());
     pack_panels(c.output_weights.data(), kJudgeHidden, kJudgeOutputs, output_weights.data());
     std::ranges::copy(c.output_bias, output_bias.begin());
@@ -97,6 +127,7 @@ struct Predictor::Impl {
   InferenceNetwork network;
   std::int32_t sm_count;
   std::vector<std::uint64_t> keys;
+  std::vector<FilterSet> coverable;  // by combination: filters that some class passes
   std::vector<core::EngineConfig> configs;
   std::unordered_map<core::EngineConfig, std::int32_t, core::EngineConfigHash> class_ids;
   std::vector<float> hidden_weights;
@@ -315,18 +346,31 @@ core::Decision Predictor::decide(const core::Context& context,
   const auto& classes = impl_->data.classes.combinations[scratch.impl_->combinations[0]].classes;
   std::vector<std::size_t> order(logits.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, std::greater<>{}, [&](std::size_t i) { return logits[i]; });
+  const auto better = [&](std::size_t one, std::size_t other) {
+    return logits[one] != logits[other] ? logits[one] > logits[other] : one < other;
+  };
+  const auto middle =
+      order.begin() + static_cast<std::ptrdiff_t>(std::min(order.size(), kUsuallyEnough));
+  std::partial_sort(order.begin(), middle, order.end(), better);
 
   const double best_us = std::exp2(scratch.impl_->judgements[0].log2_best_us);
   const double worth_us = best_us * kExpectedGain * policy.expected_uses + policy.cheap_build_us;
-  std::vector<core::DecisionEntry> allowed;
-  for (const std::size_t i : order) {
+  std::vector<const core::DecisionEntry*> allowed;
+  allowed.reserve(order.size());
+  const auto allow = [&](std::size_t i) {
     const core::DecisionEntry& entry = class_entry(classes[i]);
     if (core::passes(entry, constraints) && !(entry.build_us > worth_us)) {
-      allowed.push_back(entry);
+      allowed.push_back(&entry);
     }
+  };
+  std::for_each(order.begin(), middle, allow);
+  if (allowed.size() < max_entries ||
+      !covers(allowed, impl_->coverable[scratch.impl_->combinations[0]])) {
+    std::sort(middle, order.end(), better);
+    std::for_each(middle, order.end(), allow);
   }
-  decision.entries = core::select_cover(allowed, max_entries, max_engines);
+  decision.entries = core::select_cover(
+      std::span<const core::DecisionEntry* const>(allowed), max_entries, max_engines);
   decision.source = decision.entries.empty() ? core::Source::kAbstain : core::Source::kPredicted;
   return decision;
 }
