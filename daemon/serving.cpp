@@ -202,8 +202,9 @@ void Daemon::enqueue(const PendingAnswer& pending,
   job.queued_at_s = std::time(nullptr);
   const double doubt = answer.source == core::Source::kAbstain ? 0.2 : 1 - answer.confidence;
   job.predicted_gain_us = static_cast<float>(doubt * rough_us(job.key.problem));
-  queue_->add(job, job.queued_at_s);
-  supervisor_->hold();
+  if (queue_->add(job, job.queued_at_s) == VerificationQueue::Added::kQueued) {
+    supervisor_->hold();
+  }
 }
 
 void Daemon::finish_answer(PendingAnswer& pending) {

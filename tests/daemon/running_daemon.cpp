@@ -2,6 +2,7 @@
 
 #include "core/problem_text.h"
 
+#include <algorithm>
 #include <fmt/core.h>
 
 #include <fcntl.h>
@@ -59,12 +60,14 @@ std::filesystem::path Folder::write(const std::string& name,
 
 RunningDaemon::RunningDaemon(const Folder& folder, std::vector<std::string> arguments)
     : log_(folder.path() / "log"), socket_((folder.path() / "socket").string()) {
-  const std::vector<std::string> fixed{REFORMERD,
-                                       "--foreground",
-                                       "--state-dir",
-                                       (folder.path() / "state").string(),
-                                       "--socket",
-                                       socket_};
+  std::vector<std::string> fixed{
+      REFORMERD, "--foreground", "--state-dir", (folder.path() / "state").string()};
+  const auto named = std::find(arguments.begin(), arguments.end(), "--socket");
+  if (named == arguments.end()) {
+    fixed.insert(fixed.end(), {"--socket", socket_});
+  } else {
+    socket_ = *std::next(named);
+  }
   arguments.insert(arguments.begin(), fixed.begin(), fixed.end());
   std::vector<char*> raw;
   for (auto& argument : arguments) {

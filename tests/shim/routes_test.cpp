@@ -45,6 +45,8 @@ reformer::core::Decision only_tensor_cores(const reformer::core::Context& contex
     entry.numerical_notes |= reformer::core::numerical_note::kTensorCore |
                              reformer::core::numerical_note::kNondeterministic;
   }
+  // A measured answer is complete: where it covers a filter with nothing, no candidate passes it.
+  decision.source = reformer::core::Source::kPredicted;
   return decision;
 }
 

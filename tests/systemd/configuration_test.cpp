@@ -63,6 +63,7 @@ auto values(const Config& c) {
                   c.worker,
                   c.allowed_libraries,
                   c.queue_bound,
+                  c.verify_after_ms,
                   c.max_problem_time_ms,
                   c.worker_timeout_ms,
                   c.worker_idle_ms,
