@@ -1,0 +1,319 @@
+#include "model/inference.h"
+
+#include "model/kernels.h"
+#include "model/predictor.h"
+#include "model/training_run.h"
+#include "tests/model/allocation_counter.h"
+#include "tests/model/sample_model.h"
+
+#include <boost/test/data/test_case.hpp>
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+namespace reformer::model {
+namespace {
+
+constexpr std::array kKinds = {BlockKind::kGamma, BlockKind::kMlp, BlockKind::kTransformer};
+
+const Corpus& corpus() {
+  static const Corpus made = testing::made_up_corpus(400);
+  return made;
+}
+
+// Trained a little, so that its answers depend on the problem.
+ModelData small_model(BlockKind kind) {
+  TrainOptions options = *preset("default");
+  options.block = kind;
+  options.epochs = 2;
+  options.folds = 2;
+  options.seed = 5;
+  const auto trained = train_model(
+      corpus(), testing::all_of(corpus()), options, testing::run_inline, [](const TrainProgress&) {
+        return true;
+      });
+  BOOST_REQUIRE(trained.ok());
+  return *trained;
+}
+
+std::vector<core::Problem> some_problems(std::size_t count) {
+  std::vector<core::Problem> problems;
+  for (std::size_t i = 0; i < count; ++i) {
+    problems.push_back(corpus().problems()[i].problem);
+  }
+  return problems;
+}
+
+void check_same(const Ranking& one, const Ranking& other) {
+  BOOST_REQUIRE(one.count == other.count);
+  for (std::uint32_t i = 0; i < one.count; ++i) {
+    BOOST_TEST(one.classes[i].class_index == other.classes[i].class_index);
+    BOOST_TEST(std::abs(one.classes[i].logit - other.classes[i].logit) < 1e-5);
+  }
+  BOOST_TEST(std::abs(one.confidence - other.confidence) < 1e-5);
+  BOOST_TEST(one.abstained == other.abstained);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(inference)
+
+BOOST_DATA_TEST_CASE(predicting_allocates_nothing, kKinds, kind) {
+  const auto predictor = testing::predictor_of(small_model(kind));
+  Predictor::Scratch scratch(*predictor);
+  const std::vector<core::Problem> problems = some_problems(150);
+  std::vector<Ranking> rankings(problems.size());
+  const std::size_t before = testing::allocations();
+  for (const core::Problem& problem : problems) {
+    predictor->rank(problem, 8, scratch, rankings[0]);
+  }
+  predictor->rank_batch(problems, kMaxRanked, scratch, rankings);
+  const std::size_t after = testing::allocations();
+  BOOST_TEST(after == before);
+  BOOST_TEST(rankings.back().count > 0U);
+}
+
+BOOST_AUTO_TEST_CASE(the_allocation_counter_counts) {
+  const std::size_t before = testing::allocations();
+  delete new int(1);
+  const std::vector<float> vector(1000);
+  BOOST_TEST(testing::allocations() == before + 2);
+}
+
+// 150 is two full batches and a part of one; the types alternate.
+BOOST_DATA_TEST_CASE(a_batch_answers_as_one_by_one, kKinds, kind) {
+  const auto predictor = testing::predictor_of(small_model(kind));
+  Predictor::Scratch scratch(*predictor);
+  const std::vector<core::Problem> problems = some_problems(150);
+  std::vector<Ranking> rankings(problems.size());
+  predictor->rank_batch(problems, 8, scratch, rankings);
+  for (std::size_t i = 0; i < problems.size(); ++i) {
+    Ranking one;
+    predictor->rank(problems[i], 8, scratch, one);
+    check_same(one, rankings[i]);
+    BOOST_TEST(one.count == 8U);
+    BOOST_TEST(std::is_sorted(one.classes.begin(),
+                              one.classes.begin() + one.count,
+                              [](auto& a, auto& b) { return a.logit > b.logit; }));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_problem_of_its_kind_is_not_ranked) {
+  const auto predictor = testing::predictor_of(testing::fixed_ranking_model(5));
+  Predictor::Scratch scratch(*predictor);
+  Ranking ranking;
+  core::Problem known = testing::problem("fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3");
+  predictor->rank(known, 3, scratch, ranking);
+  BOOST_TEST(ranking.count == 3U);
+  BOOST_TEST(!ranking.abstained);
+  BOOST_TEST(ranking.confidence == 0.5F);
+  BOOST_TEST(ranking.classes[2].class_index == 2);
+  known.fusion = 42;
+  predictor->rank(known, 3, scratch, ranking);
+  BOOST_TEST(ranking.count == 0U);
+  BOOST_TEST(ranking.abstained);
+  predictor->rank(testing::problem("fwd bf16 nhwc n4 c8 h8 w8 k8 r3 s3"), 3, scratch, ranking);
+  BOOST_TEST(ranking.count == 0U);
+  BOOST_TEST(ranking.abstained);
+}
+
+BOOST_AUTO_TEST_CASE(more_is_not_ranked_than_asked_for_or_there_is) {
+  const auto few = testing::predictor_of(testing::fixed_ranking_model(5));
+  const auto many = testing::predictor_of(testing::fixed_ranking_model(40));
+  const core::Problem problem = testing::problem("fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3");
+  Ranking ranking;
+  Predictor::Scratch few_scratch(*few);
+  few->rank(problem, 1000, few_scratch, ranking);
+  BOOST_TEST(ranking.count == 5U);
+  Predictor::Scratch many_scratch(*many);
+  many->rank(problem, 1000, many_scratch, ranking);
+  BOOST_TEST(ranking.count == kMaxRanked);
+  many->rank(problem, 0, many_scratch, ranking);
+  BOOST_TEST(ranking.count == 1U);
+}
+
+// The packed network and judge of the predictor against the plain ones.
+BOOST_DATA_TEST_CASE(confidence_and_abstention_are_the_judges, kKinds, kind) {
+  const ModelData data = small_model(kind);
+  const auto predictor = testing::predictor_of(data);
+  const InferenceNetwork network(data, *supported_kernels().front());
+  std::vector<float> workspace(network.workspace_floats());
+  std::vector<float> logits(network.logit_stride());
+  Predictor::Scratch scratch(*predictor);
+  for (const core::Problem& problem : some_problems(50)) {
+    const Combination combination = combination_of(problem);
+    const auto index = find_combination(data.classes.combinations, combination);
+    BOOST_REQUIRE(index.has_value());
+    NumericFeatures features{};
+    numeric_features(problem, 132, features);
+    data.normaliser.apply(features);
+    const std::array<std::uint32_t, 1> one{static_cast<std::uint32_t>(*index)};
+    network.logits(one[0], network.embed(one, features.data(), workspace), 1, logits.data());
+    const std::size_t classes = data.classes.combinations[*index].classes.size();
+    std::vector<float> exponentials(classes);
+    RankFeatures rank{};
+    rank_features(std::span(logits).first(classes), features, exponentials, rank);
+    std::array<float, kJudgeInputs> inputs{};
+    auto next = std::ranges::copy(features, inputs.begin()).out;
+    next = std::ranges::copy(indicator_features(combination), next).out;
+    std::ranges::copy(rank, next);
+    const Judgement judgement = judge(data.calibration, inputs);
+    Ranking ranking;
+    predictor->rank(problem, 8, scratch, ranking);
+    BOOST_TEST(std::abs(ranking.confidence - judgement.confidence) < 1e-4);
+    const float doubt =
+        judgement.model_log_slowdown + data.calibration.margin - judgement.heuristic_log_slowdown;
+    if (std::abs(doubt) > 1e-3) {
+      BOOST_TEST(ranking.abstained == data.calibration.abstains(judgement));
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_decision_obeys_the_constraints_and_the_limits) {
+  const auto predictor = testing::predictor_of(testing::fixed_ranking_model(10));
+  const core::Problem problem = testing::problem("fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3");
+  Predictor::Scratch scratch(*predictor);
+  const auto decide = [&](const core::Constraints& constraints, std::size_t entries) {
+    return predictor->decide(
+        testing::sample_context(), problem, constraints, {}, entries, entries, scratch);
+  };
+  const core::Decision all = decide({}, 4);
+  BOOST_TEST((all.source == core::Source::kPredicted));
+  BOOST_TEST(all.model == "fixed");
+  BOOST_REQUIRE(all.entries.size() == 4U);
+  BOOST_TEST((all.entries[0].config == testing::config(0)));
+  BOOST_TEST(std::isnan(all.entries[0].time_us));
+
+  core::Constraints small;  // class i needs i MiB
+  small.max_workspace_bytes = 0;
+  const core::Decision constrained = decide(small, 4);
+  BOOST_REQUIRE(constrained.entries.size() == 1U);
+  BOOST_TEST((constrained.entries[0].config == testing::config(0)));
+
+  core::Context other = testing::sample_context();
+  other.cudnn_version = 90000;
+  const core::Decision foreign = predictor->decide(other, problem, {}, {}, 4, 4, scratch);
+  BOOST_TEST((foreign.source == core::Source::kAbstain));
+  BOOST_TEST(foreign.entries.empty());
+  BOOST_TEST(!predictor->knows(other));
+}
+
+BOOST_AUTO_TEST_CASE(a_kernel_that_is_compiled_at_run_time_must_be_worth_it) {
+  ModelData data = testing::fixed_ranking_model(3);
+  data.classes.classes[0].entry.build_us = 500'000;
+  const auto predictor = testing::predictor_of(data);
+  const core::Problem problem = testing::problem("fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3");
+  Predictor::Scratch scratch(*predictor);
+  // The judge expects 2^0 us: a tenth of that for each use.
+  const auto first = [&](double uses) {
+    const core::BuildPolicy policy{.expected_uses = uses, .cheap_build_us = 1000};
+    const core::Decision decision =
+        predictor->decide(testing::sample_context(), problem, {}, policy, 4, 4, scratch);
+    return decision.entries.at(0).config;
+  };
+  BOOST_TEST((first(1000) == testing::config(1)));
+  BOOST_TEST((first(10'000'000) == testing::config(0)));
+}
+
+BOOST_AUTO_TEST_CASE(classes_are_found_by_their_configuration) {
+  const auto predictor = testing::predictor_of(testing::fixed_ranking_model(5));
+  BOOST_TEST(predictor->classes().size() == 5U);
+  BOOST_TEST(predictor->class_of(testing::config(4)) == 4);
+  BOOST_TEST(predictor->class_of(testing::config(5)) == -1);
+  BOOST_TEST(predictor->class_entry(3).workspace_bytes == 3 << 20);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(kernels)
+
+BOOST_AUTO_TEST_CASE(exp_and_log2_are_accurate_to_float) {
+  for (const Kernels* k : supported_kernels()) {
+    for (std::size_t count : {1U, 3U, 16U, 1001U}) {
+      std::vector<float> x;
+      for (std::size_t i = 0; i < count; ++i) {
+        x.push_back(static_cast<float>(80 * testing::number(61, i)));
+      }
+      std::vector<float> e = x;
+      k->exp(e.data(), count);
+      std::vector<float> l = e;
+      k->log2(l.data(), count);
+      for (std::size_t i = 0; i < count; ++i) {
+        BOOST_TEST(std::abs(e[i] / std::exp(static_cast<double>(x[i])) - 1) < 1e-6, k->name);
+        const double expected = std::log2(static_cast<double>(e[i]));
+        BOOST_TEST(std::abs(l[i] - expected) < 1e-5 * std::max(1.0, std::abs(expected)), k->name);
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(dense_is_a_matrix_product_with_bias_and_activation) {
+  for (const Kernels* k : supported_kernels()) {
+    for (const std::size_t columns : {1U, 16U, 37U, 160U}) {
+      for (const std::size_t samples : {1U, 6U, 13U}) {
+        constexpr std::size_t kRows = 9;
+        const std::vector<float> w = testing::numbers(71, kRows * columns, 1);
+        const std::vector<float> x = testing::numbers(72, samples * kRows, 1);
+        const std::size_t width = padded_columns(columns);
+        std::vector<float> packed(kRows * width);
+        pack_panels(w.data(), kRows, columns, packed.data());
+        std::vector<float> bias = testing::numbers(73, width, 1);
+        std::vector<float> y(samples * width);
+        k->dense({.weights = packed.data(),
+                  .bias = bias.data(),
+                  .rows = kRows,
+                  .columns = width,
+                  .x = x.data(),
+                  .x_stride = kRows,
+                  .y = y.data(),
+                  .y_stride = width,
+                  .samples = samples,
+                  .activation = Activation::kRelu});
+        for (std::size_t s = 0; s < samples; ++s) {
+          for (std::size_t c = 0; c < columns; ++c) {
+            double sum = bias[c];
+            for (std::size_t r = 0; r < kRows; ++r) {
+              sum += static_cast<double>(x[s * kRows + r]) * w[r * columns + c];
+            }
+            BOOST_TEST(std::abs(y[s * width + c] - std::max(0.0, sum)) < 1e-5, k->name);
+          }
+        }
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(gemm_multiplies_whatever_is_transposed) {
+  constexpr std::size_t kM = 5;
+  constexpr std::size_t kN = 7;
+  constexpr std::size_t kK = 11;
+  const std::vector<float> a = testing::numbers(81, kM * kK, 1);
+  const std::vector<float> b = testing::numbers(82, kK * kN, 1);
+  for (const Kernels* k : supported_kernels()) {
+    for (const Transpose ta : {Transpose::kNo, Transpose::kYes}) {
+      for (const Transpose tb : {Transpose::kNo, Transpose::kYes}) {
+        const std::size_t lda = ta == Transpose::kYes ? kM : kK;
+        const std::size_t ldb = tb == Transpose::kYes ? kK : kN;
+        std::vector<float> c(kM * kN, 2.0F);
+        k->gemm({ta, tb, kM, kN, kK, lda, ldb, kN}, a.data(), b.data(), c.data(), true);
+        for (std::size_t i = 0; i < kM; ++i) {
+          for (std::size_t j = 0; j < kN; ++j) {
+            double sum = 2;
+            for (std::size_t l = 0; l < kK; ++l) {
+              sum += static_cast<double>(a[ta == Transpose::kYes ? l * lda + i : i * lda + l]) *
+                     b[tb == Transpose::kYes ? j * ldb + l : l * ldb + j];
+            }
+            BOOST_TEST(std::abs(c[i * kN + j] - sum) < 1e-5, k->name);
+          }
+        }
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace reformer::model

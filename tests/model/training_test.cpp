@@ -1,0 +1,190 @@
+#include "model/model_file.h"
+#include "model/score.h"
+#include "model/training_run.h"
+#include "tests/model/sample_model.h"
+
+#include <boost/test/data/test_case.hpp>
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <thread>
+#include <vector>
+
+namespace reformer::model {
+namespace {
+
+const Corpus& corpus() {
+  static const Corpus made = testing::made_up_corpus(500);
+  return made;
+}
+
+TrainOptions quick(std::size_t epochs = 4) {
+  TrainOptions options = *preset("default");
+  options.epochs = epochs;
+  options.folds = 2;
+  options.shards = 3;
+  return options;
+}
+
+ModelData train(
+    const TrainOptions& options,
+    const ParallelFor& parallel_for = testing::run_inline,
+    const OnProgress& on_progress = [](const TrainProgress&) { return true; }) {
+  const auto trained =
+      train_model(corpus(), testing::all_of(corpus()), options, parallel_for, on_progress);
+  BOOST_REQUIRE_MESSAGE(trained.ok(), (trained.ok() ? "" : trained.error().message));
+  return *trained;
+}
+
+void run_backwards(std::size_t count, const std::function<void(std::size_t)>& body) {
+  for (std::size_t i = count; i-- > 0;) {
+    body(i);
+  }
+}
+
+void run_at_once(std::size_t count, const std::function<void(std::size_t)>& body) {
+  std::vector<std::jthread> threads;
+  for (std::size_t i = 0; i < count; ++i) {
+    threads.emplace_back([&body, i] { body(i); });
+  }
+}
+
+// Geometric means of a model's and heuristic A's slowdown on problems that it has not seen.
+std::pair<double, double> slowdowns(const ModelData& data) {
+  const auto predictor = testing::predictor_of(data);
+  Predictor::Scratch scratch(*predictor);
+  std::vector<Score> model;
+  std::vector<Score> heuristic;
+  for (std::uint32_t n = 10'000; n < 10'400; ++n) {
+    const core::Record record = testing::made_up_record(n);
+    Ranking ranking;
+    predictor->rank(record.key.problem, kMaxRanked, scratch, ranking);
+    model.push_back(score_ranking(record, ranking, predictor->classes()));
+    heuristic.push_back(score_heuristic_a(record));
+  }
+  return {summarise(model).geomean_slowdown, summarise(heuristic).geomean_slowdown};
+}
+
+constexpr std::array kTargets = {TargetKind::kRatio, TargetKind::kOneHot, TargetKind::kSoftmax};
+constexpr std::array kKinds = {BlockKind::kGamma, BlockKind::kMlp, BlockKind::kTransformer};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(training)
+
+BOOST_AUTO_TEST_CASE(the_loss_falls_and_the_model_beats_the_heuristic) {
+  std::vector<EpochReport> reports;
+  const ModelData data = train(quick(12), testing::run_inline, [&](const TrainProgress& progress) {
+    if (progress.stage == TrainProgress::Stage::kNetwork) {
+      reports.push_back(progress.epoch);
+    }
+    return true;
+  });
+  BOOST_REQUIRE(reports.size() == 12U);
+  BOOST_TEST(reports.back().loss < 0.9 * reports.front().loss);
+  BOOST_TEST(reports.back().validation_slowdown < reports.front().validation_slowdown);
+  const auto [model, heuristic] = slowdowns(data);
+  BOOST_TEST(model < 1.1);
+  BOOST_TEST(model < 0.9 * heuristic);
+}
+
+BOOST_AUTO_TEST_CASE(the_same_seed_and_shards_give_the_same_file_however_threads_run) {
+  const auto file = encode_model(train(quick()));
+  BOOST_TEST((encode_model(train(quick(), run_backwards)) == file));
+  BOOST_TEST((encode_model(train(quick(), run_at_once)) == file));
+  TrainOptions other_seed = quick();
+  other_seed.seed = 2;
+  BOOST_TEST((encode_model(train(other_seed)) != file));
+}
+
+BOOST_DATA_TEST_CASE(every_kind_of_block_learns, kKinds, kind) {
+  TrainOptions options = quick(8);
+  options.block = kind;
+  options.folds = 0;
+  const ModelData data = train(options);
+  BOOST_TEST(validate(data).ok());
+  BOOST_TEST(data.info.block == to_string(kind));
+  const auto [model, heuristic] = slowdowns(data);
+  BOOST_TEST(model < heuristic);
+}
+
+BOOST_DATA_TEST_CASE(every_target_learns, kTargets, target) {
+  TrainOptions options = *preset("paper");
+  options.loss.target = target;
+  options.epochs = 20;
+  options.folds = 0;
+  const ModelData data = train(options);
+  BOOST_TEST(validate(data).ok());
+  BOOST_TEST(data.info.target == to_string(target));
+  const auto [model, heuristic] = slowdowns(data);
+  BOOST_TEST(model < heuristic);
+}
+
+BOOST_AUTO_TEST_CASE(the_papers_configuration_has_the_papers_widths) {
+  TrainOptions options = *preset("paper");
+  options.epochs = 1;
+  options.folds = 0;
+  const ModelData data = train(options);
+  const std::vector<BlockWidth> widths = {{64, 128}, {256, 64}, {64, 32}};
+  BOOST_TEST((data.shape.widths == widths));
+  BOOST_TEST(data.info.sharpness == 1);
+  BOOST_TEST(!preset("no such preset").has_value());
+}
+
+BOOST_AUTO_TEST_CASE(validation_shapes_are_not_trained_on_and_the_model_says_what_it_saw) {
+  const ModelData data = train(quick(1));
+  const auto predictor = testing::predictor_of(data);
+  std::size_t seen = 0;
+  for (const CorpusProblem& problem : corpus().problems()) {
+    seen += predictor->has_seen_shape(problem.problem) ? 1 : 0;
+  }
+  BOOST_TEST(seen == data.info.training_problems);
+  double validation = 0;
+  for (const auto& [name, value] : data.info.metrics) {
+    validation = name == "validation_problems" ? value : validation;
+  }
+  BOOST_TEST(static_cast<double>(seen) + validation ==
+             static_cast<double>(corpus().problems().size()));
+  BOOST_TEST(validation > 20);
+}
+
+BOOST_AUTO_TEST_CASE(a_stopped_training_keeps_the_best_so_far) {
+  std::size_t epochs = 0;
+  const ModelData data = train(quick(50), testing::run_inline, [&](const TrainProgress& progress) {
+    BOOST_TEST((progress.stage == TrainProgress::Stage::kNetwork));  // no calibration any more
+    return ++epochs < 3;
+  });
+  BOOST_TEST(epochs == 3U);
+  BOOST_TEST(validate(data).ok());
+}
+
+BOOST_AUTO_TEST_CASE(too_little_to_learn_from_is_an_error) {
+  const Corpus few = testing::made_up_corpus(30);
+  const auto trained = train_model(
+      few, testing::all_of(few), quick(), testing::run_inline, [](const TrainProgress&) {
+        return true;
+      });
+  BOOST_REQUIRE(!trained.ok());
+  BOOST_TEST((trained.error().code == core::ErrorCode::kInvalidArgument));
+  BOOST_TEST(trained.error().message.find("at least 50") != std::string::npos);
+  for (const auto& change :
+       std::vector<std::function<void(TrainOptions&)>>{[](TrainOptions& o) { o.blocks = 0; },
+                                                       [](TrainOptions& o) { o.blocks = 17; },
+                                                       [](TrainOptions& o) { o.epochs = 0; },
+                                                       [](TrainOptions& o) { o.batch = 0; },
+                                                       [](TrainOptions& o) { o.shards = 0; }}) {
+    TrainOptions options = quick();
+    change(options);
+    BOOST_TEST(!train_model(corpus(),
+                            testing::all_of(corpus()),
+                            options,
+                            testing::run_inline,
+                            [](const TrainProgress&) { return true; })
+                    .ok());
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace reformer::model
