@@ -1,0 +1,229 @@
+// What the database costs, against the number of records in it (10^3 to 10^6, or what
+// REFORMER_BENCH_RECORDS says): bytes of disk a record, time to open, to look a record up, to find
+// out that there is none, to store one, and the memory of the process.
+//
+// Records are the recorded ones (data/h200-networks.jsonl.zst), repeated under other batch sizes
+// with every time moved by a few per cent, so that they are as hard to compress as real ones.
+#include "interchange/measurements.h"
+#include "storage/database.h"
+
+#include <benchmark/benchmark.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace reformer;
+using storage::Database;
+namespace fs = std::filesystem;
+
+std::vector<core::Record> recorded() {
+  std::vector<core::Record> records;
+  auto reader =
+      interchange::MeasurementReader::open(REFORMER_SOURCE_DIR "/data/h200-networks.jsonl.zst");
+  while (reader.ok()) {
+    auto record = (*reader)->next();
+    if (!record.ok() || !record->has_value()) {
+      break;
+    }
+    records.push_back(**std::move(record));
+  }
+  return records;
+}
+
+class Synthetic {
+ public:
+  explicit Synthetic(std::vector<core::Record> recorded) : recorded_(std::move(recorded)) {}
+
+  [[nodiscard]] core::Key key(std::uint64_t number) const {
+    core::Key key = recorded_[number % recorded_.size()].key;
+    const auto round = static_cast<std::int64_t>(number / recorded_.size());
+    key.problem.x.dims[0] += 256 * round;  // the outermost axis: no stride depends on it
+    key.problem.y.dims[0] = key.problem.x.dims[0];
+    return key;
+  }
+  [[nodiscard]] core::Record record(std::uint64_t number) const {
+    core::Record record = recorded_[number % recorded_.size()];
+    record.key = key(number);
+    std::mt19937_64 random(number);
+    std::normal_distribution<double> noise(1, 0.05);
+    for (core::Candidate& candidate : record.candidates) {
+      candidate.time_us = static_cast<float>(candidate.time_us * std::abs(noise(random)));
+      candidate.build_us = static_cast<float>(candidate.build_us * std::abs(noise(random)));
+    }
+    record.provenance.measured_at_s = 1'700'000'000 + static_cast<std::int64_t>(number);
+    return record;
+  }
+
+ private:
+  std::vector<core::Record> recorded_;
+};
+
+const Synthetic& synthetic() {
+  static const Synthetic records(recorded());
+  return records;
+}
+
+double resident_mib() {
+  std::ifstream statm("/proc/self/statm");
+  double total = 0;
+  double resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
+}
+
+// A database of so many records, made once for all benchmarks and removed at the end.
+class Filled {
+ public:
+  explicit Filled(std::uint64_t records) : records_(records) {
+    std::string name = (fs::temp_directory_path() / "reformer-bench-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) {
+      std::abort();
+    }
+    path_ = name;
+    open();
+    const auto start = std::chrono::steady_clock::now();
+    for (std::uint64_t number = 0; number < records; ++number) {
+      if (!database_->put_record(synthetic().record(number),
+                                 Database::Merge::kForce,
+                                 storage::Durability::kBuffered)) {
+        std::abort();
+      }
+    }
+    const std::chrono::duration<double> filling = std::chrono::steady_clock::now() - start;
+    fill_us_ = filling.count() * 1e6 / static_cast<double>(records);
+    if (!database_->compact().ok()) {
+      std::abort();
+    }
+    open();
+    bytes_a_record_ =
+        static_cast<double>(database_->counts()->disk_bytes) / static_cast<double>(records);
+  }
+  ~Filled() {
+    database_.reset();
+    std::error_code error;
+    fs::remove_all(path_, error);
+  }
+  Filled(const Filled&) = delete;
+  Filled& operator=(const Filled&) = delete;
+
+  void close() { database_.reset(); }
+  void open() {
+    database_.reset();
+    auto opened = Database::open(path_ / "db", storage::OpenMode::kReadWrite, nullptr);
+    if (!opened.ok()) {
+      std::abort();
+    }
+    database_ = *std::move(opened);
+  }
+  [[nodiscard]] Database& database() const { return *database_; }
+  [[nodiscard]] std::uint64_t records() const { return records_; }
+  [[nodiscard]] double bytes_a_record() const { return bytes_a_record_; }
+  [[nodiscard]] double fill_us() const { return fill_us_; }
+
+ private:
+  std::uint64_t records_;
+  fs::path path_;
+  std::unique_ptr<Database> database_;
+  double bytes_a_record_ = 0;
+  double fill_us_ = 0;
+};
+
+// One at a time: the benchmarks of one size follow each other.
+Filled& filled(std::uint64_t records) {
+  static std::unique_ptr<Filled> current;
+  if (!current || current->records() != records) {
+    current.reset();
+    current = std::make_unique<Filled>(records);
+  }
+  return *current;
+}
+
+void find_record(benchmark::State& state) {
+  const Filled& store = filled(static_cast<std::uint64_t>(state.range(0)));
+  std::mt19937_64 random(1);
+  std::vector<core::Key> keys;
+  for (int i = 0; i < 20'000; ++i) {
+    keys.push_back(synthetic().key(random() % store.records()));
+  }
+  std::size_t next = 0;
+  for (auto _ : state) {
+    const auto found = store.database().find_record(keys[next++ % keys.size()]);
+    if (!found.ok() || !found->has_value()) {
+      state.SkipWithError("a record is missing");
+      break;
+    }
+  }
+  state.counters["bytes_a_record"] = store.bytes_a_record();
+  state.counters["fill_us"] = store.fill_us();
+  state.counters["resident_MiB"] = resident_mib();
+}
+
+void find_nothing(benchmark::State& state) {
+  const Filled& store = filled(static_cast<std::uint64_t>(state.range(0)));
+  core::KeyHash hash;
+  std::mt19937_64 random(2);
+  for (auto _ : state) {
+    for (std::uint8_t& byte : hash.bytes) {
+      byte = static_cast<std::uint8_t>(random());
+    }
+    benchmark::DoNotOptimize(store.database().find_record(hash));
+  }
+}
+
+void put_record(benchmark::State& state) {
+  Filled& store = filled(static_cast<std::uint64_t>(state.range(0)));
+  const auto durability = static_cast<storage::Durability>(state.range(1));
+  std::mt19937_64 random(3);
+  for (auto _ : state) {
+    const core::Record record = synthetic().record(random() % store.records());
+    if (!store.database().put_record(record, Database::Merge::kForce, durability)) {
+      state.SkipWithError("a record was not stored");
+      break;
+    }
+  }
+}
+
+void open_database(benchmark::State& state) {
+  Filled& store = filled(static_cast<std::uint64_t>(state.range(0)));
+  for (auto _ : state) {
+    state.PauseTiming();
+    store.close();
+    state.ResumeTiming();
+    store.open();
+  }
+}
+
+void sizes(benchmark::internal::Benchmark* benchmark, std::int64_t size) {
+  benchmark->Arg(size)->Unit(benchmark::kMicrosecond);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::int64_t> all{1'000, 10'000, 100'000, 1'000'000};
+  if (const char* only = std::getenv("REFORMER_BENCH_RECORDS")) {
+    all = {std::atoll(only)};
+  }
+  for (const std::int64_t size : all) {
+    sizes(benchmark::RegisterBenchmark("find_record", find_record), size);
+    sizes(benchmark::RegisterBenchmark("find_nothing", find_nothing), size);
+    sizes(benchmark::RegisterBenchmark("open", open_database), size);
+    for (const auto durability : {storage::Durability::kSynced, storage::Durability::kBuffered}) {
+      benchmark::RegisterBenchmark("put_record/synced_or_buffered", put_record)
+          ->Args({size, static_cast<std::int64_t>(durability)})
+          ->Unit(benchmark::kMicrosecond);
+    }
+  }
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+}
