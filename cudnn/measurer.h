@@ -13,6 +13,8 @@
 
 namespace reformer::cudnn {
 
+struct HostTimes;  // cudnn/plan_launcher.h
+
 // Times the plans of one problem on the GPU. Tensors hold random values in [-1, 1); the L2 cache is
 // warm (repeated launches on the same buffers), as it is between the layers of a network. The
 // winner's output is compared with another candidate's and refused if it is wrong. Threads: one.
@@ -20,23 +22,30 @@ class Measurer {
  public:
   // Makes `gpu` current on the calling thread.
   static core::Result<std::unique_ptr<Measurer>> create(std::shared_ptr<const Library> library,
-                                                        std::shared_ptr<const Gpu> gpu,
-                                                        std::int64_t max_memory_bytes);
+                                                        std::shared_ptr<const Gpu> gpu);
   ~Measurer();
   Measurer(const Measurer&) = delete;
   Measurer& operator=(const Measurer&) = delete;
 
+  struct Limits {
+    RaceOptions race;
+    std::int64_t max_memory_bytes = std::int64_t{24} << 30;  // tensors and workspace
+  };
   struct Measured {
     core::Record record;
     double gpu_us = 0;
   };
-  // Takes the plans. Errors: kExhausted (tensors and workspace over the limit, or no memory),
-  // kTimeout
-  // (`stop` said so), kInternal (the GPU faulted; nothing can be measured any more).
+  // Times the plans of `enumeration`, which stays as it is. Errors: kExhausted (tensors and
+  // workspace over the limit, or no memory), kTimeout (`stop` said so), kInternal (the GPU faulted;
+  // nothing can be measured any more).
   core::Result<Measured> measure(const core::Problem& problem,
-                                 Enumeration enumeration,
-                                 const RaceOptions& options,
+                                 const Enumeration& enumeration,
+                                 const Limits& limits,
                                  const std::function<bool()>& stop);
+  // Gives the memory of tensors and workspace back to the GPU.
+  void release_memory();
+  // One line for people: where the time of all measurements so far went.
+  [[nodiscard]] std::string profile() const;
 
  private:
   struct Impl;

@@ -3,127 +3,239 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <optional>
 #include <utility>
 
 namespace reformer::cudnn {
 namespace {
 
-// Above this a first launch is not slow for loading its kernel.
-constexpr float kLoadingUs = 3000;
 constexpr std::size_t kSomeSamples = 3;
 constexpr std::size_t kAllSamples = 7;
+// Launches that are queued together: a measurement gives way only between them.
+constexpr double kBatchUs = 8000;
+// Below this a hopeless launch costs so little that nothing is left out.
+constexpr float kCheapUs = 300;
+// A call this large a part of a launch's time has probably loaded the kernel.
+constexpr float kLoadingShare = 0.25f;
 
 class Race {
  public:
   Race(Launcher& launcher,
-       std::size_t count,
+       std::span<const Entrant> entrants,
        const RaceOptions& options,
        const std::function<bool()>& stop)
       : launcher_(launcher),
+        entrants_(entrants),
         options_(options),
         stop_(stop),
-        graphs_(count),
-        singles_(count, kNever) {
-    outcome_.results.resize(count);
+        runners_(entrants.size()) {
+    outcome_.results.resize(entrants.size());
   }
 
   core::Result<RaceOutcome> run() {
     first_look();
     quick_look();
-    more_samples(options_.exhaustive ? kNever : options_.contender, kSomeSamples);
-    more_samples(options_.exhaustive ? kNever : options_.finalist, kAllSamples);
+    more_samples(options_.contender, kSomeSamples);
+    more_samples(options_.finalist, kAllSamples);
     if (fault_) {
       return *fault_;
     }
-    finish();
+    for (std::size_t i = 0; i < runners_.size(); ++i) {
+      finish(runners_[i], outcome_.results[i]);
+    }
     return std::move(outcome_);
   }
 
  private:
   static constexpr float kNever = std::numeric_limits<float>::infinity();
 
+  struct Runner {
+    float single = kNever;       // best single launch; kNever: out of the race
+    int repeats = 0;             // of the prepared graph; 0: none
+    std::vector<float> samples;  // of graphs with `repeats`
+    float middle = kNever;       // their median
+  };
+
   bool halted() {
     outcome_.stopped = outcome_.stopped || stop_();
     return outcome_.stopped || fault_.has_value();
   }
 
-  // A time that can be trusted, or kNever with the candidate marked as failed.
-  float checked(std::size_t i, const core::Result<float>& measured, int executions) {
-    if (!measured) {
-      if (measured.error().code == core::ErrorCode::kInternal) {
-        fault_ = measured.error();
-      }
-      outcome_.results[i].status = measured.error().message;
-      return kNever;
+  void fail(std::size_t i, const core::Error& error) {
+    if (error.code == core::ErrorCode::kInternal) {
+      fault_ = error;
     }
-    if (!std::isfinite(*measured) || *measured <= 0) {
-      outcome_.results[i].status = "impossible time";
-      return kNever;
-    }
-    outcome_.gpu_us += static_cast<double>(*measured) * executions;
-    return *measured;
+    outcome_.results[i].status = error.message;
+    runners_[i] = {};
   }
 
-  float launch(std::size_t i) { return checked(i, launcher_.single(i), 1); }
+  static bool possible(float time) { return std::isfinite(time) && time > 0; }
 
-  // Every candidate once; again where the first launch may have been slow for loading its kernel.
+  std::optional<Launch> launch(std::size_t i) {
+    const core::Result<Launch> launched = launcher_.single(i);
+    if (!launched) {
+      fail(i, launched.error());
+      return std::nullopt;
+    }
+    if (!possible(launched->time_us)) {
+      outcome_.results[i].status = "impossible time";
+      runners_[i] = {};
+      return std::nullopt;
+    }
+    outcome_.gpu_us += static_cast<double>(launched->time_us);
+    return *launched;
+  }
+
+  [[nodiscard]] bool in_sight(float single) const {
+    return single <= options_.in_sight * best_single_ + options_.overhead_us;
+  }
+
+  // Whether running it can be spared: it is known to be slow, or its engine is.
+  [[nodiscard]] bool hopeless_unseen(const Entrant& entrant) const {
+    const float limit = std::max(kCheapUs, options_.hopeless_engine * best_single_);
+    const auto known = engines_.find(entrant.engine);
+    return entrant.least_us > limit || (known != engines_.end() && known->second > limit);
+  }
+
+  // Every candidate once; again where the first launch was slow for loading its kernel, or where it
+  // may be a contender.
   void first_look() {
-    for (std::size_t i = 0; i < singles_.size() && !halted(); ++i) {
+    for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
       RaceResult& result = outcome_.results[i];
-      float time = launch(i);
-      const bool slow = time > options_.hopeless * best_single_;
-      if (std::isfinite(time) && (time < kLoadingUs || !slow)) {
-        time = std::min(time, launch(i));
-      }
-      if (!result.status.empty()) {
+      if (!options_.exhaustive && hopeless_unseen(entrants_[i])) {
+        result.status = kHopelessStatus;
         continue;
       }
-      singles_[i] = time;
+      if (!options_.exhaustive && outcome_.gpu_us > static_cast<double>(options_.first_look_us)) {
+        result.status = kNoTimeStatus;
+        continue;
+      }
+      const std::optional<Launch> first = launch(i);
+      if (!first) {
+        continue;
+      }
+      float time = first->time_us;
+      const float least = std::max(0.0f, first->time_us - first->host_us);
+      const bool loaded = first->host_us > kLoadingShare * first->time_us;
+      if (least <= options_.hopeless * best_single_ && (loaded || in_sight(least))) {
+        const std::optional<Launch> second = launch(i);
+        if (!second) {
+          continue;
+        }
+        time = std::min(time, second->time_us);
+      }
+      runners_[i].single = time;
       result.time_us = time;
       result.samples = 1;
-      result.timing = time > options_.hopeless * best_single_ && !options_.exhaustive
-                          ? core::Timing::kFirstLaunch
-                          : core::Timing::kSingleLaunch;
+      result.timing = time > options_.hopeless * best_single_ ? core::Timing::kFirstLaunch
+                                                              : core::Timing::kSingleLaunch;
       best_single_ = std::min(best_single_, time);
+      float& engine = engines_.try_emplace(entrants_[i].engine, kNever).first->second;
+      engine = std::min(engine, time);
     }
   }
 
-  int repeats(std::size_t i) const {
-    const float wanted = std::ceil(options_.graph_us / singles_[i]);
-    return std::clamp(static_cast<int>(wanted), 1, options_.max_repeats);
+  // Prepares a graph of at least `wanted_us`; false where the candidate is out of the race.
+  bool prepare(std::size_t i, float wanted_us) {
+    Runner& runner = runners_[i];
+    const float known = std::min(runner.single, runner.middle);
+    const int repeats =
+        std::clamp(static_cast<int>(std::ceil(wanted_us / known)), 1, options_.max_repeats);
+    if (repeats <= runner.repeats) {
+      return true;
+    }
+    if (const core::Status prepared = launcher_.prepare(i, repeats); !prepared) {
+      fail(i, prepared.error());
+      return false;
+    }
+    runner.repeats = repeats;
+    runner.samples.clear();  // those of a shorter graph: its start and end weigh more
+    return true;
   }
 
-  void sample(std::size_t i) {
-    const int count = repeats(i);
-    const float time = checked(i, launcher_.graph(i, count), count);
-    if (std::isfinite(time)) {
-      graphs_[i].push_back(time);
-      best_graph_ = std::min(best_graph_, median(graphs_[i]));
-    } else {
-      singles_[i] = kNever;  // out of the race
+  void accept(std::size_t i, float time) {
+    Runner& runner = runners_[i];
+    if (!possible(time)) {
+      outcome_.results[i].status = "impossible time";
+      runner = {};
+      return;
+    }
+    outcome_.gpu_us += static_cast<double>(time) * runner.repeats;
+    runner.samples.push_back(time);
+    runner.middle = median(runner.samples);
+    best_graph_ = std::min(best_graph_, runner.middle);
+  }
+
+  // One sample of each of a few. Where one of them fails, each alone, to see which.
+  void sample_batch(std::span<const std::size_t> batch) {
+    const core::Result<std::vector<float>> times = launcher_.run(batch);
+    if (!times) {
+      if (batch.size() == 1 || times.error().code == core::ErrorCode::kInternal) {
+        fail(batch.front(), times.error());
+        return;
+      }
+      for (std::size_t k = 0; k < batch.size() && !halted(); ++k) {
+        sample_batch(batch.subspan(k, 1));
+      }
+      return;
+    }
+    outcome_.gpu_us += static_cast<double>(times->front()) * runners_[batch.front()].repeats;
+    for (std::size_t k = 0; k < batch.size(); ++k) {
+      accept(batch[k], (*times)[k]);
     }
   }
 
-  // One graph for each that its single launch leaves in sight of the best. Launch overhead is up to
+  void sample(std::span<const std::size_t> lineup) {
+    std::size_t begin = 0;
+    while (begin < lineup.size() && !halted()) {
+      std::size_t end = begin;
+      double us = 0;
+      while (end < lineup.size() && (end == begin || us < kBatchUs)) {
+        const Runner& runner = runners_[lineup[end++]];
+        us += static_cast<double>(std::min(runner.single, runner.middle)) * runner.repeats;
+      }
+      sample_batch(lineup.subspan(begin, end - begin));
+      begin = end;
+    }
+  }
+
+  // One short graph for each that its single launch leaves in sight of the best. Launch overhead is
   // some 10 us, which says nothing about kernels of that size.
   void quick_look() {
-    for (std::size_t i = 0; i < singles_.size() && !halted(); ++i) {
-      if (std::isfinite(singles_[i]) &&
-          (options_.exhaustive || singles_[i] <= 1.5f * best_single_ + 10)) {
-        sample(i);
+    std::vector<std::size_t> lineup;
+    for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
+      if (runners_[i].single < kNever && (options_.exhaustive || in_sight(runners_[i].single)) &&
+          prepare(i, options_.quick_us)) {
+        lineup.push_back(i);
       }
     }
+    sample(lineup);
   }
 
   void more_samples(float within, std::size_t wanted) {
-    for (std::size_t round = 1; round < wanted; ++round) {
-      for (std::size_t i = 0; i < graphs_.size() && !halted(); ++i) {
-        if (!graphs_[i].empty() && graphs_[i].size() <= round &&
-            median(graphs_[i]) <= within * best_graph_ && std::isfinite(singles_[i])) {
-          sample(i);
+    while (!halted()) {
+      std::vector<std::size_t> lineup;
+      for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
+        const Runner& runner = runners_[i];
+        if (runner.repeats > 0 && (options_.exhaustive || runner.middle <= within * best_graph_) &&
+            prepare(i, options_.graph_us) && runner.samples.size() < wanted) {
+          lineup.push_back(i);
         }
       }
+      if (lineup.empty()) {
+        return;
+      }
+      sample(lineup);
+      best_of_graphs();
+    }
+  }
+
+  // A median may have gone up since it was the best.
+  void best_of_graphs() {
+    best_graph_ = kNever;
+    for (const Runner& runner : runners_) {
+      best_graph_ = std::min(best_graph_, runner.middle);
     }
   }
 
@@ -132,33 +244,31 @@ class Race {
     return values[values.size() / 2];
   }
 
-  void finish() {
-    for (std::size_t i = 0; i < graphs_.size(); ++i) {
-      RaceResult& result = outcome_.results[i];
-      std::vector<float>& times = graphs_[i];
-      if (!result.status.empty()) {
-        result = {.status = result.status};
-        continue;
-      }
-      if (times.empty()) {
-        continue;
-      }
-      std::sort(times.begin(), times.end());
-      result.samples = static_cast<std::uint16_t>(times.size());
-      result.timing =
-          times.size() >= kSomeSamples ? core::Timing::kGraphMedian : core::Timing::kGraphOnce;
-      result.time_us = times[times.size() / 2];
-      if (times.size() == kAllSamples) {
-        result.spread = (times[5] - times[1]) / result.time_us;
-      }
+  static void finish(Runner& runner, RaceResult& result) {
+    if (!result.status.empty()) {
+      result = {.status = result.status};
+      return;
+    }
+    std::vector<float>& times = runner.samples;
+    if (times.empty()) {
+      return;
+    }
+    std::sort(times.begin(), times.end());
+    result.samples = static_cast<std::uint16_t>(times.size());
+    result.timing =
+        times.size() >= kSomeSamples ? core::Timing::kGraphMedian : core::Timing::kGraphOnce;
+    result.time_us = times[times.size() / 2];
+    if (times.size() == kAllSamples) {
+      result.spread = (times[5] - times[1]) / result.time_us;
     }
   }
 
   Launcher& launcher_;
+  std::span<const Entrant> entrants_;
   const RaceOptions& options_;
   const std::function<bool()>& stop_;
-  std::vector<std::vector<float>> graphs_;  // samples of each candidate
-  std::vector<float> singles_;              // best single launch; kNever once out of the race
+  std::vector<Runner> runners_;
+  std::map<std::int32_t, float> engines_;  // best single launch of each
   float best_single_ = kNever;
   float best_graph_ = kNever;
   std::optional<core::Error> fault_;
@@ -168,10 +278,10 @@ class Race {
 }  // namespace
 
 core::Result<RaceOutcome> race(Launcher& launcher,
-                               std::size_t count,
+                               std::span<const Entrant> entrants,
                                const RaceOptions& options,
                                const std::function<bool()>& stop) {
-  return Race(launcher, count, options, stop).run();
+  return Race(launcher, entrants, options, stop).run();
 }
 
 }  // namespace reformer::cudnn

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,24 +14,45 @@
 // race recorded times.
 namespace reformer::cudnn {
 
+struct Launch {
+  float time_us = 0;  // from before the launch to the end of the kernel: launch overhead included
+  float host_us = 0;  // of it, at most: how long the call took. Loading a kernel is slow.
+};
+
 class Launcher {
  public:
   virtual ~Launcher() = default;
-  // GPU time of one launch, microseconds, launch overhead included. The first launch of a kernel in
-  // a process also loads it.
-  virtual core::Result<float> single(std::size_t candidate) = 0;
-  // GPU time of one execution, microseconds, from one launch of a graph of `repeats` executions.
-  virtual core::Result<float> graph(std::size_t candidate, int repeats) = 0;
+  virtual core::Result<Launch> single(std::size_t candidate) = 0;
+  // Makes the candidate's graph of `repeats` executions. Host work only.
+  virtual core::Status prepare(std::size_t candidate, int repeats) = 0;
+  // Launches the prepared graphs of `lineup` back to back, behind one launch that is not timed: the
+  // GPU never waits for the host. Microseconds of one execution, of each.
+  virtual core::Result<std::vector<float>> run(std::span<const std::size_t> lineup) = 0;
+};
+
+// What is known of a candidate before it runs.
+struct Entrant {
+  std::int32_t engine = 0;
+  float least_us = 0;  // it cannot be faster than this; 0 unknown
 };
 
 struct RaceOptions {
-  float hopeless = 10;      // this many times the best on a first launch: no second
-  float contender = 1.15f;  // within this of the best: sampled again
-  float finalist = 1.04f;   // still within this after three samples: sampled seven times
-  float graph_us = 60;      // GPU time that one graph should take, at least
-  int max_repeats = 50;
+  float hopeless = 10;            // this many times the best on a first launch: no second
+  float hopeless_engine = 20;     // this many times the best: nor the engine's other configurations
+  float in_sight = 1.2f;          // a single launch within this of the best ...
+  float overhead_us = 15;         // ... and so much: gets a graph
+  float contender = 1.15f;        // within this of the best: sampled again
+  float finalist = 1.04f;         // still within this after three samples: sampled seven times
+  float quick_us = 30;            // GPU time of the first graph, at least
+  float graph_us = 120;           // GPU time of the further ones, at least
+  float first_look_us = 1500000;  // GPU time for first launches; what is left then is not run
+  int max_repeats = 100;
   bool exhaustive = false;  // all candidates get seven graphs: what the race is compared with
 };
+
+// Statuses of candidates that were not run.
+inline constexpr const char* kHopelessStatus = "hopeless_not_run";
+inline constexpr const char* kNoTimeStatus = "no_time_left";
 
 struct RaceResult {
   core::Timing timing = core::Timing::kNone;
@@ -42,15 +64,15 @@ struct RaceResult {
 
 struct RaceOutcome {
   std::vector<RaceResult> results;
-  double gpu_us = 0;     // all launches together
+  double gpu_us = 0;     // all launches together, also those that are not timed
   bool stopped = false;  // `stop` said so: the results are not complete
 };
 
-// Times `count` candidates. `stop` is asked between launches. Errors: kInternal where the GPU
-// faulted; a candidate that merely fails gets a status. Zero, negative and non-finite times are
-// failures.
+// Times the candidates, which come in the order in which cuDNN's heuristics list them: the better
+// ones first. `stop` is asked between launches. Errors: kInternal where the GPU faulted; a
+// candidate that merely fails gets a status. Zero, negative and non-finite times are failures.
 [[nodiscard]] core::Result<RaceOutcome> race(Launcher& launcher,
-                                             std::size_t count,
+                                             std::span<const Entrant> entrants,
                                              const RaceOptions& options,
                                              const std::function<bool()>& stop);
 

@@ -11,7 +11,6 @@
 namespace reformer::worker {
 namespace {
 
-constexpr std::int64_t kDefaultMemory = std::int64_t{16} << 30;
 constexpr std::size_t kExploredEngines = 3;
 constexpr std::size_t kExploredConfigs = 64;
 
@@ -44,7 +43,7 @@ class GpuTimer final : public Timer {
     if (!candidates) {
       return candidates.error();
     }
-    auto measured = run(job, std::move(*candidates), cancelled);
+    auto measured = run(job, *candidates, cancelled);
     if (!measured || !job.explore) {
       return measured;
     }
@@ -53,13 +52,16 @@ class GpuTimer final : public Timer {
 
  private:
   core::Result<core::Record> run(const Job& job,
-                                 cudnn::Enumeration candidates,
+                                 const cudnn::Enumeration& candidates,
                                  const std::atomic<bool>& cancelled) {
     const auto deadline = std::chrono::steady_clock::now() + job.max_time;
     const auto stop = [&] {
       return cancelled.load() || std::chrono::steady_clock::now() > deadline;
     };
-    auto measured = measurer_->measure(job.problem, std::move(candidates), {}, stop);
+    cudnn::Measurer::Limits limits;
+    limits.max_memory_bytes = job.max_memory_bytes;
+    limits.race.first_look_us = std::chrono::duration<float, std::micro>(job.max_time).count() / 2;
+    auto measured = measurer_->measure(job.problem, candidates, limits, stop);
     if (!measured) {
       return measured.error();
     }
@@ -98,7 +100,7 @@ class GpuTimer final : public Timer {
     if (!candidates) {
       return candidates.error();
     }
-    return run(job, std::move(*candidates), cancelled);
+    return run(job, *candidates, cancelled);
   }
 
   std::shared_ptr<const cudnn::Library> library_;
@@ -122,7 +124,7 @@ core::Result<std::unique_ptr<Timer>> make_gpu_timer(const std::string& library, 
   if (!planner) {
     return planner.error();
   }
-  auto measurer = cudnn::Measurer::create(*loaded, *opened, kDefaultMemory);
+  auto measurer = cudnn::Measurer::create(*loaded, *opened);
   if (!measurer) {
     return measurer.error();
   }
