@@ -30,6 +30,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   std::size_t random = 0;
+  std::size_t mix = 0;
   std::string shapes;
   std::string problems;
   std::size_t count = 1000;
@@ -59,6 +60,9 @@ double seconds_since(Clock::time_point start) {
 core::Result<std::vector<core::Problem>> problems_of(const Options& options) {
   if (!options.problems.empty()) {
     return read_problem_lines(options.problems);
+  }
+  if (options.mix != 0) {
+    return draw_mix(options.mix, options.shapes, options.seed);
   }
   if (!options.shapes.empty()) {
     return draw_from_shapes(options.shapes, options.count, options.seed);
@@ -241,10 +245,12 @@ int measure_all(const Options& options,
 int run(const Options& options) {
   std::signal(SIGINT, on_signal);
   std::signal(SIGTERM, on_signal);
-  const int sources = (options.random != 0) + !options.shapes.empty() + !options.problems.empty();
+  const int sources = (options.random != 0) + (options.mix != 0 || !options.shapes.empty()) +
+                      !options.problems.empty();
   if (sources != 1) {
-    return fail(core::make_error(core::ErrorCode::kInvalidArgument,
-                                 "give one of --random N, --shapes FILE, --problems FILE"));
+    return fail(
+        core::make_error(core::ErrorCode::kInvalidArgument,
+                         "give one of --random N, --mix N, --shapes FILE, --problems FILE"));
   }
   if (options.out.empty() && options.study == 0) {
     return fail(core::make_error(core::ErrorCode::kInvalidArgument, "--out FILE is needed"));
@@ -287,6 +293,12 @@ void add_sweep(CLI::App& app, Session& session) {
   CLI::App* const command = app.add_subcommand(
       "sweep", "Measure many problems on this machine's GPU and write them as JSON lines");
   command->add_option("--random", options->random, "Draw N problems over the whole space")
+      ->type_name("N");
+  command
+      ->add_option("--mix",
+                   options->mix,
+                   "Draw N problems as networks have them, every sixth from the whole space; with "
+                   "--shapes some are those shapes at other widths and sizes")
       ->type_name("N");
   command->add_option("--shapes", options->shapes, "Draw problems from a CSV of network shapes")
       ->type_name("FILE");

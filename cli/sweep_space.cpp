@@ -1,32 +1,24 @@
 #include "cli/sweep_space.h"
 
+#include "cli/sweep_networks.h"
 #include "core/problem_text.h"
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <fstream>
 
 namespace reformer::cli {
 namespace {
 
-struct Kind {
-  core::DataType type;
-  core::Layout layout;
-};
-constexpr std::array<Kind, 5> kKinds{{{core::DataType::kF16, core::Layout::kNhwc},
-                                      {core::DataType::kBf16, core::Layout::kNhwc},
-                                      {core::DataType::kF32, core::Layout::kNchw},
-                                      {core::DataType::kF32, core::Layout::kNhwc},
-                                      {core::DataType::kF16, core::Layout::kNchw}}};
 constexpr std::array<core::Operation, 4> kOperations{core::Operation::kForward,
                                                      core::Operation::kForward,
                                                      core::Operation::kDataGradient,
                                                      core::Operation::kFilterGradient};
 
-// Sets types, strides and the output of a problem whose dims and parameters are there.
-core::Result<core::Problem> complete(core::Problem problem, const Kind& kind) {
+}  // namespace
+
+core::Result<core::Problem> complete_problem(core::Problem problem, const SweepKind& kind) {
   problem.y.dims = core::output_dims(problem);
   for (core::TensorSpec* tensor : {&problem.x, &problem.w, &problem.y}) {
     tensor->type = kind.type;
@@ -50,8 +42,6 @@ double tensor_bytes(const core::Problem& problem) {
   }
   return bytes;
 }
-
-}  // namespace
 
 bool RandomSpace::chance(double probability) {
   return std::uniform_real_distribution<double>(0, 1)(random_) < probability;
@@ -82,7 +72,7 @@ std::int64_t RandomSpace::channels() {
 std::optional<core::Problem> RandomSpace::attempt() {
   core::Problem problem;
   problem.operation = kOperations[std::uniform_int_distribution<std::size_t>(0, 3)(random_)];
-  const Kind kind = kKinds[std::uniform_int_distribution<std::size_t>(0, 4)(random_)];
+  const SweepKind kind = kSweepKinds[std::uniform_int_distribution<std::size_t>(0, 4)(random_)];
   const double family = std::uniform_real_distribution<double>(0, 1)(random_);
   const bool deep = family < 0.08;
   const bool line = !deep && family < 0.16;
@@ -130,7 +120,7 @@ std::optional<core::Problem> RandomSpace::attempt() {
                                  : std::uniform_int_distribution<std::int64_t>(0, size)(random_);
     problem.pad_before[axis] = flat || stride == filter ? 0 : static_cast<std::int32_t>(pad);
   }
-  auto done = complete(problem, kind);
+  auto done = complete_problem(problem, kind);
   if (!done || core::flops(*done) > kMaxFlops || tensor_bytes(*done) > kMaxTensorBytes) {
     return std::nullopt;
   }
@@ -170,30 +160,9 @@ core::Result<std::vector<core::Problem>> read_problem_lines(const std::filesyste
 core::Result<std::vector<core::Problem>> draw_from_shapes(const std::filesystem::path& path,
                                                           std::size_t count,
                                                           std::uint64_t seed) {
-  constexpr std::size_t kFields = 13;
-  std::ifstream file(path);
-  std::string line;
-  if (!file || !std::getline(file, line)) {
-    return core::make_error(core::ErrorCode::kUnavailable, path.string() + ": cannot be read");
-  }
-  std::vector<std::array<std::int64_t, kFields>> shapes;
-  for (std::size_t number = 2; std::getline(file, line); ++number) {
-    std::array<std::int64_t, kFields> shape{};
-    const char* at = line.data();
-    const char* const end = at + line.size();
-    for (std::size_t i = 0; i < kFields; ++i) {
-      const auto [next, error] = std::from_chars(at, end, shape[i]);
-      if (error != std::errc() || (next != end && *next != ',')) {
-        return core::make_error(core::ErrorCode::kInvalidArgument,
-                                path.string() + ":" + std::to_string(number) +
-                                    ": expected 13 numbers separated by commas");
-      }
-      at = next == end ? end : next + 1;
-    }
-    shapes.push_back(shape);
-  }
-  if (shapes.empty()) {
-    return core::make_error(core::ErrorCode::kInvalidArgument, path.string() + ": no shapes");
+  const auto shapes = read_shapes(path);
+  if (!shapes) {
+    return shapes.error();
   }
   std::mt19937_64 random(seed);
   const auto below = [&random](std::size_t limit) {
@@ -201,26 +170,45 @@ core::Result<std::vector<core::Problem>> draw_from_shapes(const std::filesystem:
   };
   std::vector<core::Problem> problems;
   for (std::size_t tries = 0; problems.size() < count && tries < 100 * count + 100; ++tries) {
-    const auto& s = shapes[below(shapes.size())];
+    const LayerShape& shape = (*shapes)[below(shapes->size())];
     core::Problem problem;
     problem.operation = kOperations[below(kOperations.size())];
-    const auto groups = std::max<std::int64_t>(1, s[12]);
-    problem.x.dims = {std::int64_t{1} << below(8), s[0], 1, s[1], s[2]};
-    problem.w.dims = {s[3], std::max<std::int64_t>(1, s[0] / groups), 1, s[4], s[5]};
-    const auto spatial = [&s](std::size_t field, std::int32_t depth) {
-      return std::array<std::int32_t, 3>{
-          depth, static_cast<std::int32_t>(s[field]), static_cast<std::int32_t>(s[field + 1])};
-    };
-    problem.pad_before = spatial(6, 0);
-    problem.stride = spatial(8, 1);
-    problem.dilation = spatial(10, 1);
+    problem.x.dims = {std::int64_t{1} << below(8), shape.c, 1, shape.image[1], shape.image[2]};
+    problem.w.dims = {shape.k,
+                      std::max<std::int64_t>(1, shape.c / shape.groups),
+                      1,
+                      shape.filter[1],
+                      shape.filter[2]};
+    problem.pad_before = shape.pad;
+    problem.stride = shape.stride;
+    problem.dilation = shape.dilation;
     const auto in_range = [](std::int32_t v) { return v >= 1 && v < 1 << 20; };
     if (!std::all_of(problem.stride.begin(), problem.stride.end(), in_range)) {
       continue;
     }
-    if (auto done = complete(problem, kKinds[below(kKinds.size())])) {
+    if (auto done = complete_problem(problem, kSweepKinds[below(kSweepKinds.size())])) {
       problems.push_back(*done);
     }
+  }
+  return problems;
+}
+
+core::Result<std::vector<core::Problem>> draw_mix(std::size_t count,
+                                                  const std::filesystem::path& shapes,
+                                                  std::uint64_t seed) {
+  std::vector<LayerShape> known;
+  if (!shapes.empty()) {
+    auto read = read_shapes(shapes);
+    if (!read) {
+      return read.error();
+    }
+    known = std::move(*read);
+  }
+  NetworkSpace networks(seed, std::move(known));
+  RandomSpace random(seed);
+  std::vector<core::Problem> problems;
+  for (std::size_t i = 0; i < count; ++i) {
+    problems.push_back(i % 6 == 5 ? random.draw() : networks.draw());
   }
   return problems;
 }

@@ -3,6 +3,7 @@
 #include "core/problem.h"
 #include "core/result.h"
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -12,6 +13,24 @@
 
 // Where `reformerctl sweep` takes its problems from. docs/verification.md describes the space.
 namespace reformer::cli {
+
+// What tensors are made of; all three are alike.
+struct SweepKind {
+  core::DataType type;
+  core::Layout layout;
+};
+inline constexpr std::array<SweepKind, 5> kSweepKinds{
+    {{core::DataType::kF16, core::Layout::kNhwc},
+     {core::DataType::kBf16, core::Layout::kNhwc},
+     {core::DataType::kF32, core::Layout::kNchw},
+     {core::DataType::kF32, core::Layout::kNhwc},
+     {core::DataType::kF16, core::Layout::kNchw}}};
+
+// Sets types, strides and the output of a problem whose dims and parameters are there. Errors: it
+// is no possible problem.
+[[nodiscard]] core::Result<core::Problem> complete_problem(core::Problem problem,
+                                                           const SweepKind& kind);
+[[nodiscard]] double tensor_bytes(const core::Problem& problem);  // of all three
 
 // Draws problems log-uniformly over the space of convolutions that networks use and may come to
 // use. The same seed gives the same problems. Threads: one.
@@ -45,5 +64,11 @@ class RandomSpace {
 // f32/nchw, f32/nhwc, f16/nchw} x batch {1 ... 128}.
 [[nodiscard]] core::Result<std::vector<core::Problem>> draw_from_shapes(
     const std::filesystem::path& path, std::size_t count, std::uint64_t seed);
+
+// `count` problems of NetworkSpace and, every sixth, of RandomSpace. `shapes`: a file for
+// draw_from_shapes() whose layers are varied, or empty.
+[[nodiscard]] core::Result<std::vector<core::Problem>> draw_mix(std::size_t count,
+                                                                const std::filesystem::path& shapes,
+                                                                std::uint64_t seed);
 
 }  // namespace reformer::cli
