@@ -19,6 +19,7 @@ constexpr std::array<core::Operation, 4> kOperations{core::Operation::kForward,
 }  // namespace
 
 core::Result<core::Problem> complete_problem(core::Problem problem, const SweepKind& kind) {
+  problem.pad_after = problem.pad_before;  // before the output's size follows from it
   problem.y.dims = core::output_dims(problem);
   for (core::TensorSpec* tensor : {&problem.x, &problem.w, &problem.y}) {
     tensor->type = kind.type;
@@ -27,7 +28,6 @@ core::Result<core::Problem> complete_problem(core::Problem problem, const SweepK
     }
     tensor->strides = core::packed_strides(tensor->dims, kind.layout);
   }
-  problem.pad_after = problem.pad_before;
   return core::canonicalise(problem);
 }
 

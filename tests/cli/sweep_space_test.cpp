@@ -85,6 +85,20 @@ BOOST_AUTO_TEST_CASE(every_kind_of_layer_is_drawn) {
   }
 }
 
+// The output's size was once computed before the padding was complete, so that padded problems
+// contradicted themselves and were never drawn.
+BOOST_AUTO_TEST_CASE(the_whole_space_has_padded_filters) {
+  RandomSpace space(8);
+  int filters = 0;
+  int padded = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const core::Problem p = space.draw();
+    filters += p.w.dims[4] > 1 ? 1 : 0;
+    padded += p.w.dims[4] > 1 && p.pad_before[2] > 0 && p.pad_after[2] > 0 ? 1 : 0;
+  }
+  BOOST_TEST(padded > filters / 2);
+}
+
 BOOST_AUTO_TEST_CASE(known_shapes_come_at_other_widths_and_sizes) {
   const auto path = written(std::string(kHeader) + "64,56,56,64,3,3,1,1,1,1,1,1,1,net\n");
   const auto shapes = read_shapes(path);
