@@ -10,10 +10,13 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
 endif()
 
+# ccache keeps objects that use a precompiled header only when it is told to trust their macros, and
+# with -fpch-preprocess (modules.cmake).
 find_program(REFORMER_CCACHE ccache)
 if(REFORMER_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${REFORMER_CCACHE})
-  set(CMAKE_C_COMPILER_LAUNCHER ${REFORMER_CCACHE})
+  set(launcher ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${REFORMER_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
+  set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
 endif()
 
 # Binaries run on every x86-64 host of the last decade; model/ picks wider instructions at run time.
