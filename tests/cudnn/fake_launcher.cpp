@@ -1,0 +1,58 @@
+#include "tests/cudnn/fake_launcher.h"
+
+#include <algorithm>
+
+namespace reformer::testing {
+namespace {
+
+core::Error failure(const FakeLauncher::Kernel& kernel) {
+  return core::make_error(
+      kernel.faults ? core::ErrorCode::kInternal : core::ErrorCode::kUnavailable,
+      kernel.fails.empty() ? "it fails" : kernel.fails);
+}
+
+}  // namespace
+
+float FakeLauncher::noisy(float us) {
+  std::normal_distribution<float> relative(1, noise_.relative);
+  const bool outlier = noise_.relative > 0 && random_() % 64 == 0;
+  return us * std::max(0.9f, relative(random_)) * (outlier ? 1.05f : 1.0f);
+}
+
+core::Result<cudnn::Launch> FakeLauncher::single(std::size_t candidate) {
+  const Kernel& kernel = kernels_[candidate];
+  if (kernel.faults || !kernel.fails.empty()) {
+    return failure(kernel);
+  }
+  std::uniform_real_distribution<float> overhead(noise_.overhead_us, 2 * noise_.overhead_us);
+  const float host = overhead(random_) + (counts_[candidate].singles == 0 ? kernel.load_us : 0);
+  ++counts_[candidate].singles;
+  return cudnn::Launch{kernel.single_reads != 0 ? kernel.single_reads : noisy(kernel.us) + host,
+                       host};
+}
+
+core::Status FakeLauncher::prepare(std::size_t candidate, int repeats) {
+  counts_[candidate].repeats = repeats;
+  return core::ok_status();
+}
+
+core::Result<std::vector<float>> FakeLauncher::run(std::span<const std::size_t> lineup) {
+  std::vector<float> times;
+  double whole = 0;
+  for (const std::size_t candidate : lineup) {
+    const Kernel& kernel = kernels_[candidate];
+    if (kernel.faults || kernel.fails_in_graphs) {
+      return failure(kernel);
+    }
+    Counts& counts = counts_[candidate];
+    ++counts.graphs;
+    std::uniform_real_distribution<float> gap(noise_.gap_us * 0.8f, noise_.gap_us * 1.2f);
+    const auto repeats = static_cast<float>(counts.repeats);
+    times.push_back(noisy(kernel.us) + gap(random_) / repeats);
+    whole += static_cast<double>(times.back() * repeats);
+  }
+  longest_batch_us_ = std::max(longest_batch_us_, whole);
+  return times;
+}
+
+}  // namespace reformer::testing

@@ -1,0 +1,112 @@
+// The real cuDNN answers for the GPU that data/h200-deviceprop.json describes: no GPU is needed.
+#include "cudnn/planner.h"
+
+#include "core/problem_text.h"
+
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+using namespace reformer;
+
+namespace {
+
+std::unique_ptr<cudnn::Planner> make_planner() {
+  const auto library = cudnn::Library::load(CUDNN_LIBRARY);
+  BOOST_REQUIRE_MESSAGE(library, CUDNN_LIBRARY);
+  std::stringstream text;
+  text << std::ifstream(REFORMER_SOURCE_DIR "/data/h200-deviceprop.json").rdbuf();
+  auto made = cudnn::Planner::for_properties(*library, text.str());
+  BOOST_REQUIRE(made);
+  return std::move(*made);
+}
+
+core::Problem small() {
+  return core::parse_problem("fwd f16 nhwc n32 c64 h56 w56 k64 r3 s3 pad1 str1 dil1 grp1").value();
+}
+
+std::set<std::string> texts(const cudnn::Enumeration& all) {
+  std::set<std::string> found;
+  for (const cudnn::Planned& planned : all.candidates) {
+    found.insert(core::format_engine_config(planned.candidate.config));
+  }
+  return found;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(planner)
+
+BOOST_AUTO_TEST_CASE(every_configuration_is_listed_once_with_its_ranks) {
+  const auto all = make_planner()->enumerate(small(), {}, {});
+  BOOST_REQUIRE(all);
+  BOOST_TEST(all->candidates.size() > 10U);
+  BOOST_TEST(texts(*all).size() == all->candidates.size());
+  std::set<int> ranks;
+  for (const cudnn::Planned& planned : all->candidates) {
+    const core::Candidate& candidate = planned.candidate;
+    BOOST_TEST((candidate.rank_a >= 0 || candidate.rank_b >= 0 || candidate.rank_fallback >= 0));
+    BOOST_TEST((planned.plan != nullptr) == candidate.status.empty());
+    if (candidate.rank_a >= 0) {
+      BOOST_TEST(ranks.insert(candidate.rank_a).second);
+    }
+  }
+  BOOST_TEST(all->candidates.front().candidate.rank_a == 0);
+  BOOST_TEST(*ranks.rbegin() == static_cast<int>(ranks.size()) - 1);
+}
+
+BOOST_AUTO_TEST_CASE(extra_configurations_that_are_there_or_that_cudnn_refuses_are_not_added) {
+  const auto plans = make_planner();
+  const auto all = plans->enumerate(small(), {}, {});
+  BOOST_REQUIRE(all);
+  const core::EngineConfig known = all->candidates.front().candidate.config;
+  const core::EngineConfig wrong(9999);
+  const std::vector<core::EngineConfig> extra{known, wrong};
+  const auto more = plans->enumerate(small(), extra, {});
+  BOOST_REQUIRE(more);
+  BOOST_TEST((texts(*more) == texts(*all)));
+  BOOST_TEST(more->candidates.size() == all->candidates.size());
+}
+
+BOOST_AUTO_TEST_CASE(a_plan_over_the_workspace_limit_is_listed_with_the_reason) {
+  const auto all = make_planner()->enumerate(small(), {}, {.max_workspace_bytes = 0});
+  BOOST_REQUIRE(all);
+  const auto over = std::count_if(
+      all->candidates.begin(), all->candidates.end(), [](const cudnn::Planned& planned) {
+        return planned.candidate.status == "workspace_over_0GiB";
+      });
+  BOOST_TEST(over > 0);
+  for (const cudnn::Planned& planned : all->candidates) {
+    BOOST_TEST((planned.plan == nullptr || planned.plan->workspace_bytes() == 0));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_knob_space_of_an_engine_gives_configurations_that_cudnn_accepts) {
+  const auto plans = make_planner();
+  const auto all = plans->enumerate(small(), {}, {});
+  BOOST_REQUIRE(all);
+  const std::int32_t engine = all->candidates.front().candidate.config.engine();
+  const auto explored = plans->explore(small(), engine, 40);
+  BOOST_REQUIRE(explored);
+  BOOST_TEST(explored->size() > 1U);
+  BOOST_TEST(explored->size() <= 40U);
+  std::set<std::string> different;
+  for (const core::EngineConfig& config : *explored) {
+    BOOST_TEST(config.engine() == engine);
+    different.insert(core::format_engine_config(config));
+  }
+  BOOST_TEST(different.size() == explored->size());
+  const auto more = plans->enumerate(small(), *explored, {});
+  BOOST_REQUIRE(more);
+  BOOST_TEST(more->candidates.size() > all->candidates.size());
+  BOOST_TEST(texts(*more).size() == more->candidates.size());
+}
+
+BOOST_AUTO_TEST_CASE(an_unknown_engine_has_no_knob_space) {
+  BOOST_TEST(!make_planner()->explore(small(), 9999, 40));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
