@@ -1,4 +1,5 @@
 #include "cli/ablate_data.h"
+#include "cli/ablate_families.h"
 #include "cli/ablate_html.h"
 #include "cli/ablate_report.h"
 #include "cli/ablate_run.h"
@@ -29,6 +30,7 @@ struct Arguments {
   std::size_t threads = default_threads();
   double held_out_share = 0.2;
   std::string html;
+  FamilyOptions families;
 };
 
 class Ablation {
@@ -180,6 +182,21 @@ void add_training_options(CLI::App& command, Arguments& a) {
       "Cross-fit when to abstain, as train does; slower, and part of the training time");
 }
 
+void leave_families_out(Session& session, Arguments& arguments, bool preset_given) {
+  FamilyOptions& families = arguments.families;
+  if (families.shapes.empty()) {
+    throw Failure(kExitUsage, "--hold-out-families needs --shapes");
+  }
+  families.data = arguments.data;
+  families.training = *model::preset(preset_given ? arguments.plan.preset : "default");
+  if (arguments.plan.epochs > 0) {
+    families.training.epochs = arguments.plan.epochs;
+  }
+  families.seeds = arguments.seeds;
+  families.threads = arguments.threads;
+  study_families(session, families);
+}
+
 }  // namespace
 
 void add_ablate(CLI::App& app, Session& session) {
@@ -194,9 +211,28 @@ void add_ablate(CLI::App& app, Session& session) {
       ->check(CLI::ExistingFile);
   add_study_options(*command, arguments->plan);
   add_training_options(*command, *arguments);
+  command
+      ->add_option(
+          "--hold-out-families",
+          arguments->families.families,
+          "Instead of the studies: leave each family of networks out (CSV network,family); "
+          "needs --shapes; calibrated, the default preset unless --preset is given")
+      ->type_name("FILE")
+      ->check(CLI::ExistingFile);
+  command
+      ->add_option("--shapes",
+                   arguments->families.shapes,
+                   "Which network has which shape (data/conv-shapes.csv)")
+      ->type_name("FILE")
+      ->check(CLI::ExistingFile);
   command->add_option("--html", arguments->html, "Also write a page with plots")->type_name("FILE");
-  command->callback([&session, arguments] {
+  command->callback([&session, arguments, command] {
     arguments->plan.shards = arguments->threads;
+    if (!arguments->families.families.empty()) {
+      const bool preset_given = command->get_option("--preset")->count() > 0;
+      conduct_alone(session, [&] { leave_families_out(session, *arguments, preset_given); });
+      return;
+    }
     conduct_alone(session, [&] { Ablation(session, *arguments).run(); });
   });
 }
