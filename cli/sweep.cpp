@@ -157,12 +157,20 @@ core::Result<core::Record> record_of(const Options& options,
   const Clock::time_point begun = Clock::now();
   cudnn::Measurer::Limits limits;
   limits.race.first_look_us = static_cast<float>(options.max_problem_ms * 500);
+  if (equipment.watch != nullptr) {
+    equipment.watch->begin();
+  }
   auto measured = equipment.measurer->measure(prepared.problem, *prepared.candidates, limits, [&] {
     return interrupted.load() || 1000 * seconds_since(begun) > options.max_problem_ms;
   });
+  core::Provenance conditions;
+  if (equipment.watch != nullptr) {
+    conditions = equipment.watch->end();
+  }
   if (!measured) {
     return measured.error();
   }
+  cudnn::set_conditions(measured->record.provenance, conditions);
   measured->record.provenance.source = "sweep";
   return std::move(measured->record);
 }

@@ -17,6 +17,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr std::chrono::milliseconds kWatchPeriod{200};
+
 // The thread that launches kernels goes before those that build plans.
 void be_modest() {
   constexpr int kNice = 5;
@@ -57,6 +59,8 @@ core::Result<Equipment> Equipment::get(const std::string& cudnn_library,
     equipment.device = *device;
     return equipment;
   }
+  const auto nvml = cudnn::Nvml::load();
+  const auto before = nvml ? (*nvml)->all_processes() : std::vector<std::uint32_t>();
   auto opened = cudnn::Gpu::open(gpu);
   if (!opened) {
     return core::in_context("no GPU to measure on (--enumerate-only lists candidates without one)",
@@ -66,6 +70,7 @@ core::Result<Equipment> Equipment::get(const std::string& cudnn_library,
   if (!measurer) {
     return measurer.error();
   }
+  equipment.watch = cudnn::watch_gpu(nvml, before, **opened, kWatchPeriod);
   equipment.gpu = *opened;
   equipment.device = (*opened)->fingerprint();
   equipment.measurer = std::move(*measurer);

@@ -3,6 +3,7 @@
 #include "core/problem.h"
 #include "core/record.h"
 #include "core/result.h"
+#include "cudnn/gpu_watch.h"
 #include "cudnn/measurer.h"
 #include "cudnn/planner.h"
 
@@ -25,6 +26,7 @@ struct Equipment {
   std::shared_ptr<const cudnn::Library> library;
   std::shared_ptr<const cudnn::Gpu> gpu;      // null: enumerate only
   std::unique_ptr<cudnn::Measurer> measurer;  // null: enumerate only
+  std::unique_ptr<cudnn::GpuWatch> watch;     // null: no NVML
   std::string properties;                     // without a GPU
   core::DeviceFingerprint device;
 

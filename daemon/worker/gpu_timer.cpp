@@ -1,16 +1,20 @@
 #include "daemon/worker/gpu_timer.h"
 
 #include "core/problem_text.h"
+#include "cudnn/gpu_watch.h"
 #include "cudnn/measurer.h"
+#include "cudnn/nvml.h"
 #include "cudnn/planner.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <iterator>
 #include <utility>
 
 namespace reformer::worker {
 namespace {
 
+constexpr std::chrono::milliseconds kWatchPeriod{20};
 constexpr std::size_t kExploredEngines = 3;
 constexpr std::size_t kExploredConfigs = 64;
 
@@ -19,11 +23,13 @@ class GpuTimer final : public Timer {
   GpuTimer(std::shared_ptr<const cudnn::Library> library,
            std::shared_ptr<const cudnn::Gpu> gpu,
            std::unique_ptr<cudnn::Planner> planner,
-           std::unique_ptr<cudnn::Measurer> measurer)
+           std::unique_ptr<cudnn::Measurer> measurer,
+           std::unique_ptr<cudnn::GpuWatch> watch)
       : library_(std::move(library)),
         gpu_(std::move(gpu)),
         planner_(std::move(planner)),
-        measurer_(std::move(measurer)) {}
+        measurer_(std::move(measurer)),
+        watch_(std::move(watch)) {}
 
   [[nodiscard]] std::string kind() const override { return "gpu"; }
   [[nodiscard]] std::optional<core::Context> context() const override {
@@ -39,6 +45,9 @@ class GpuTimer final : public Timer {
     }
     const cudnn::EnumerationLimits limits{
         .max_workspace_bytes = std::min(std::int64_t{4} << 30, job.max_memory_bytes)};
+    if (must_wait(job)) {
+      return busy();
+    }
     auto candidates = planner_->enumerate(job.problem, job.extra, limits);
     if (!candidates) {
       return candidates.error();
@@ -51,20 +60,44 @@ class GpuTimer final : public Timer {
   }
 
  private:
+  static core::Error busy() {
+    return core::make_error(core::ErrorCode::kDenied, "other processes use the GPU");
+  }
+
+  [[nodiscard]] bool must_wait(const Job& job) const {
+    return job.only_when_idle && watch_ != nullptr && !watch_->idle();
+  }
+
   core::Result<core::Record> run(const Job& job,
                                  const cudnn::Enumeration& candidates,
                                  const std::atomic<bool>& cancelled) {
+    if (must_wait(job)) {  // building plans has taken its time
+      return busy();
+    }
     const auto deadline = std::chrono::steady_clock::now() + job.max_time;
+    bool late = false;
     const auto stop = [&] {
-      return cancelled.load() || std::chrono::steady_clock::now() > deadline;
+      late = std::chrono::steady_clock::now() > deadline;
+      return late || cancelled.load() ||
+             (job.only_when_idle && watch_ != nullptr && watch_->others_at_work());
     };
     cudnn::Measurer::Limits limits;
     limits.max_memory_bytes = job.max_memory_bytes;
     limits.race.first_look_us = std::chrono::duration<float, std::micro>(job.max_time).count() / 2;
-    auto measured = measurer_->measure(job.problem, candidates, limits, stop);
-    if (!measured) {
-      return measured.error();
+    core::Provenance conditions;
+    if (watch_ != nullptr) {
+      watch_->begin();
     }
+    auto measured = measurer_->measure(job.problem, candidates, limits, stop);
+    if (watch_ != nullptr) {
+      conditions = watch_->end();
+    }
+    measurer_->release_memory();
+    if (!measured) {
+      const bool gave_way = measured.error().code == core::ErrorCode::kTimeout && !late;
+      return gave_way ? core::make_error(core::ErrorCode::kDenied, "gave way") : measured.error();
+    }
+    cudnn::set_conditions(measured->record.provenance, conditions);
     measured->record.provenance.source = "worker";
     return std::move(measured->record);
   }
@@ -107,6 +140,7 @@ class GpuTimer final : public Timer {
   std::shared_ptr<const cudnn::Gpu> gpu_;
   std::unique_ptr<cudnn::Planner> planner_;
   std::unique_ptr<cudnn::Measurer> measurer_;
+  std::unique_ptr<cudnn::GpuWatch> watch_;  // null: there is no NVML
 };
 
 }  // namespace
@@ -116,6 +150,8 @@ core::Result<std::unique_ptr<Timer>> make_gpu_timer(const std::string& library, 
   if (!loaded) {
     return loaded.error();
   }
+  const auto nvml = cudnn::Nvml::load();
+  const auto before = nvml ? (*nvml)->all_processes() : std::vector<std::uint32_t>();
   auto opened = cudnn::Gpu::open(gpu);
   if (!opened) {
     return opened.error();
@@ -128,8 +164,15 @@ core::Result<std::unique_ptr<Timer>> make_gpu_timer(const std::string& library, 
   if (!measurer) {
     return measurer.error();
   }
-  return std::unique_ptr<Timer>(std::make_unique<GpuTimer>(
-      std::move(*loaded), std::move(*opened), std::move(*planner), std::move(*measurer)));
+  std::unique_ptr<cudnn::GpuWatch> watch = cudnn::watch_gpu(nvml, before, **opened, kWatchPeriod);
+  if (watch == nullptr) {
+    std::fputs("reformer-worker: no NVML: other processes on the GPU are not seen\n", stderr);
+  }
+  return std::unique_ptr<Timer>(std::make_unique<GpuTimer>(std::move(*loaded),
+                                                           std::move(*opened),
+                                                           std::move(*planner),
+                                                           std::move(*measurer),
+                                                           std::move(watch)));
 }
 
 }  // namespace reformer::worker

@@ -28,6 +28,8 @@ std::string_view word_for(core::ErrorCode code, bool recorded) {
     case core::ErrorCode::kExhausted:
       return "out_of_memory";
     case core::ErrorCode::kTimeout:
+      return "out_of_time";
+    case core::ErrorCode::kDenied:
       return "busy";
     case core::ErrorCode::kInvalidArgument:
       return "invalid";

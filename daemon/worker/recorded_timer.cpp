@@ -19,7 +19,7 @@ core::Status RecordedTimer::load(const std::atomic<bool>& cancelled) {
       if (cancelled) {
         records_.clear();
         contexts_.clear();
-        return core::make_error(core::ErrorCode::kTimeout, "cancelled while reading");
+        return core::make_error(core::ErrorCode::kDenied, "cancelled while reading");
       }
       auto record = reader.value()->next();
       if (!record) {
