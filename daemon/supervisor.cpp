@@ -73,6 +73,7 @@ struct Supervisor::Worker {
   std::uint64_t failed = 0;
   std::uint64_t restarts = 0;
   bool ending = false;
+  bool giving_way = false;  // it has been told to
   bool started_before = false;
 };
 
@@ -179,6 +180,35 @@ void Supervisor::hold() {
   }
   hold_until_ = std::min<Time>(now + std::chrono::milliseconds(config_.verify_after_ms),
                                held_since_ + kLongestHold);
+  if (config_.only_when_idle && recorded_.empty()) {
+    for (const auto& worker : workers_) {
+      give_way(*worker);
+    }
+  }
+}
+
+// Stops what it measures, between two launches; it answers "busy" and the job waits again.
+void Supervisor::give_way(Worker& worker) {
+  if (worker.process && worker.greeted && worker.pick && !worker.giving_way) {
+    worker.giving_way = true;
+    worker.process->write(json{{"cancel", worker.id}}.dump());
+  }
+}
+
+// Whether it is free, and its GPU too: two at once would measure each other.
+bool Supervisor::may_measure(const Worker& worker) const {
+  const Time now = clock_();
+  if (worker.pick || worker.ending || now < worker.not_before) {
+    return false;
+  }
+  if (!recorded_.empty()) {
+    return true;
+  }
+  const auto rest = rest_until_.find(worker.gpu);
+  return (rest == rest_until_.end() || now >= rest->second) &&
+         std::none_of(workers_.begin(), workers_.end(), [&worker](const auto& other) {
+           return other->gpu == worker.gpu && other->pick.has_value();
+         });
 }
 
 void Supervisor::tick() {
@@ -197,13 +227,19 @@ void Supervisor::tick() {
       worker->process->close_input();
     }
   }
-  if (paused() || queue_.waiting() == 0 || now < hold_until_) {
+  const bool no_time = paused();
+  for (const auto& worker : workers_) {
+    if (no_time) {
+      give_way(*worker);
+    }
+  }
+  if (no_time || queue_.waiting() == 0 || now < hold_until_) {
     return;
   }
   Worker* free_worker = nullptr;
   const auto eligible = [&](const storage::QueuedJob& job) {
     Worker* worker = library_allowed(job) ? worker_for(job) : nullptr;
-    return worker != nullptr && !worker->pick && !worker->ending && now >= worker->not_before;
+    return worker != nullptr && may_measure(*worker);
   };
   while (auto pick = queue_.pick(std::time(nullptr), eligible)) {
     free_worker = worker_for(pick->job);
@@ -295,16 +331,17 @@ void Supervisor::on_reply(Worker& worker, const json& reply) {
   events_.on_failure(hash, why);
 }
 
-// After a measurement a worker rests, so that measuring takes at most max_gpu_share of the time.
+// After a measurement the GPU rests, so that measuring takes at most max_gpu_share of the time.
 void Supervisor::end_job(Worker& worker) {
   const Time now = clock_();
   if (recorded_.empty()) {
     const auto took = now - worker.started_job;
     const double rest = 1 / config_.max_gpu_share - 1;
-    worker.not_before =
+    rest_until_[worker.gpu] =
         now + std::chrono::duration_cast<std::chrono::steady_clock::duration>(took * rest);
   }
   worker.pick.reset();
+  worker.giving_way = false;
   worker.idle_since = now;
 }
 
@@ -316,6 +353,7 @@ void Supervisor::blame(Worker& worker, const std::string& why) {
   const core::KeyHash hash = core::hash_key(worker.pick->job.key);
   const bool at_work = worker.greeted;
   worker.pick.reset();
+  worker.giving_way = false;
   ++worker.failed;
   if (!at_work) {
     queue_.put_back(hash);  // it never came up: not the problem's fault

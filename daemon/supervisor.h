@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -40,7 +41,8 @@ class Supervisor {
   // miss); cheap when there is nothing to do.
   void tick();
   // A client has just missed, and may miss more: no measuring until it has been quiet for
-  // verify_after_ms, or for kLongestHold at most, so that measuring does not slow its start.
+  // verify_after_ms, or for kLongestHold at most, so that measuring does not slow its start. With
+  // only_when_idle what runs on a GPU gives way.
   void hold();
   void release() { hold_until_ = {}; }  // somebody waits for a measurement
   // No more work; running measurements go back to the queue; workers are killed.
@@ -60,6 +62,8 @@ class Supervisor {
   void on_exit(Worker& worker, const std::string& why);
   void blame(Worker& worker, const std::string& why);
   void end_job(Worker& worker);
+  void give_way(Worker& worker);
+  [[nodiscard]] bool may_measure(const Worker& worker) const;
 
   uv_loop_s* loop_;
   VerificationQueue& queue_;
@@ -74,6 +78,7 @@ class Supervisor {
   std::chrono::steady_clock::time_point hold_until_{};
   std::uint64_t next_id_ = 1;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::map<int, std::chrono::steady_clock::time_point> rest_until_;  // of each GPU
 };
 
 }  // namespace reformer::daemon

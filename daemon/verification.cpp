@@ -57,7 +57,9 @@ void Daemon::on_record(core::Record record, const VerificationQueue::Pick& pick)
     loop_.post([this, shared, hash, error = stored ? "" : stored.error().message] {
       if (error.empty()) {
         note_context(shared->key.context);
-        queue_->finish(hash);
+        if (!shared->provenance.disturbed || !queue_->repeat_later(hash, std::time(nullptr))) {
+          queue_->finish(hash);
+        }
         ++counters_.verified;
         tell_waiting(hash, "");
       } else {

@@ -9,6 +9,8 @@ namespace {
 constexpr double kDoublingSeconds = 600;  // a job's value doubles for each ten minutes of waiting
 constexpr double kLeastGainUs = 0.1;      // so that use counts order what no model has judged
 constexpr float kUnknownGainUs = 5;
+constexpr std::uint32_t kMaxRepeats = 3;  // of a measurement that was disturbed
+constexpr std::int64_t kRepeatAfterSeconds = 600;
 
 }  // namespace
 
@@ -94,6 +96,7 @@ void VerificationQueue::add_first(const storage::QueuedJob& job) {
   entry.job.quarantined = false;
   entry.job.attempts = 0;
   entry.first = true;
+  entry.not_before_s = 0;
   changes_.put(entry.job);
 }
 
@@ -102,7 +105,8 @@ std::optional<VerificationQueue::Pick> VerificationQueue::pick(
   Entry* best = nullptr;
   std::vector<Entry*> able;
   for (auto& [hash, entry] : entries_) {
-    if (entry.running || entry.job.quarantined || !eligible(entry.job)) {
+    if (entry.running || entry.job.quarantined || now_s < entry.not_before_s ||
+        !eligible(entry.job)) {
       continue;
     }
     able.push_back(&entry);
@@ -155,6 +159,18 @@ void VerificationQueue::put_back(const core::KeyHash& hash) {
   if (const auto found = entries_.find(hash); found != entries_.end()) {
     found->second.running = false;
   }
+}
+
+bool VerificationQueue::repeat_later(const core::KeyHash& hash, std::int64_t now_s) {
+  const auto found = entries_.find(hash);
+  if (found == entries_.end() || found->second.repeats == kMaxRepeats) {
+    return false;
+  }
+  Entry& entry = found->second;
+  entry.running = false;
+  entry.first = false;
+  entry.not_before_s = now_s + (kRepeatAfterSeconds << entry.repeats++);
+  return true;
 }
 
 std::size_t VerificationQueue::waiting() const {

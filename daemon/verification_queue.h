@@ -54,6 +54,10 @@ class VerificationQueue {
   // Not the problem's fault (worker busy, shutting down): waits again, no attempt counted.
   void put_back(const core::KeyHash& hash);
 
+  // It was measured, but on a GPU that was disturbed: once more when some time has passed. False if
+  // it has been repeated often enough; then it is still running.
+  bool repeat_later(const core::KeyHash& hash, std::int64_t now_s);
+
   [[nodiscard]] std::size_t waiting() const;  // quarantined ones not counted
   [[nodiscard]] std::size_t quarantined() const { return quarantined_; }
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
@@ -71,6 +75,8 @@ class VerificationQueue {
     std::uint64_t uses = 1;
     bool running = false;
     bool first = false;
+    std::uint32_t repeats = 0;
+    std::int64_t not_before_s = 0;
   };
   [[nodiscard]] double value_of(const Entry& entry, std::int64_t now_s) const;
   bool make_room(const Entry& entry, std::int64_t now_s);

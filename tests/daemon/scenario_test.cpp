@@ -27,8 +27,7 @@ BOOST_AUTO_TEST_CASE(a_miss_is_queued_measured_and_then_answered_from_the_measur
   BOOST_REQUIRE_EQUAL(measured.entries.size(), 2U);
   BOOST_TEST(core::format_engine_config(measured.entries[0].config) == "57:2=1");
   BOOST_TEST(measured.entries[0].time_us == 10);
-  const json stats = client.admin({{"request", "stats"}});
-  BOOST_TEST(stats["verified"] == 1);
+  BOOST_TEST(eventually([&] { return client.admin({{"request", "stats"}})["verified"] == 1; }));
   BOOST_TEST(eventually([&] {  // a row for each baseline
     return client.admin({{"request", "accuracy"}})["rows"].size() == 4;
   }));

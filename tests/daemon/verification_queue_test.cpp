@@ -100,4 +100,29 @@ BOOST_AUTO_TEST_CASE(work_that_was_put_back_is_picked_again_without_an_attempt) 
   BOOST_TEST(queue.pick(1000, any)->job.attempts == 0U);
 }
 
+BOOST_AUTO_TEST_CASE(a_disturbed_measurement_is_repeated_later_and_later_and_then_no_more) {
+  const auto one = job(1, 10);
+  queue.add(one, 1000);
+  std::int64_t now = 1000;
+  for (const std::int64_t pause : {600, 1200, 2400}) {
+    BOOST_TEST(queue.pick(now, any).has_value());
+    BOOST_TEST(queue.repeat_later(hash(one), now));
+    BOOST_TEST(!queue.pick(now + pause - 1, any).has_value());
+    now += pause;
+  }
+  BOOST_TEST(stored.count(hash(one)) == 1U);  // also over a restart
+  BOOST_TEST(queue.pick(now, any).has_value());
+  BOOST_TEST(!queue.repeat_later(hash(one), now));
+  queue.finish(hash(one));
+  BOOST_TEST(queue.waiting() == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(an_administrator_does_not_wait_for_the_time_of_a_repetition) {
+  queue.add(job(1, 10), 1000);
+  BOOST_TEST(queue.pick(1000, any).has_value());
+  BOOST_TEST(queue.repeat_later(hash(job(1, 10)), 1000));
+  queue.add_first(job(1, 10));
+  BOOST_TEST(queue.pick(1000, any).has_value());
+}
+
 BOOST_AUTO_TEST_SUITE_END()
