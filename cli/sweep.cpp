@@ -4,6 +4,7 @@
 #include "cli/sweep_study.h"
 #include "core/key.h"
 #include "core/problem_text.h"
+#include "cudnn/exploration.h"
 #include "cudnn/measurer.h"
 #include "interchange/measurements.h"
 
@@ -46,6 +47,7 @@ struct Options {
   double time_limit_s = 0;
   std::size_t study = 0;
   bool verbose = false;
+  bool explore = false;
 };
 
 std::atomic<bool> interrupted = false;
@@ -147,20 +149,17 @@ core::Record untimed_record(const Equipment& equipment, Prepared& prepared) {
   return record;
 }
 
-// The record of a prepared problem: measured, or only listed where there is no GPU.
-core::Result<core::Record> record_of(const Options& options,
-                                     Equipment& equipment,
-                                     Prepared& prepared) {
-  if (equipment.measurer == nullptr) {
-    return untimed_record(equipment, prepared);
-  }
+core::Result<core::Record> measured_record(const Options& options,
+                                           Equipment& equipment,
+                                           const core::Problem& problem,
+                                           const cudnn::Enumeration& candidates) {
   const Clock::time_point begun = Clock::now();
   cudnn::Measurer::Limits limits;
   limits.race.first_look_us = static_cast<float>(options.max_problem_ms * 500);
   if (equipment.watch != nullptr) {
     equipment.watch->begin();
   }
-  auto measured = equipment.measurer->measure(prepared.problem, *prepared.candidates, limits, [&] {
+  auto measured = equipment.measurer->measure(problem, candidates, limits, [&] {
     return interrupted.load() || 1000 * seconds_since(begun) > options.max_problem_ms;
   });
   core::Provenance conditions;
@@ -175,11 +174,40 @@ core::Result<core::Record> record_of(const Options& options,
   return std::move(measured->record);
 }
 
+// The record of a prepared problem: measured, or only listed where there is no GPU.
+core::Result<core::Record> record_of(const Options& options,
+                                     Equipment& equipment,
+                                     Prepared& prepared) {
+  if (equipment.measurer == nullptr) {
+    return untimed_record(equipment, prepared);
+  }
+  auto record = measured_record(options, equipment, prepared.problem, *prepared.candidates);
+  if (!record || !options.explore) {
+    return record;
+  }
+  auto planner = equipment.make_planner();
+  if (!planner) {
+    return planner.error();
+  }
+  const auto more = cudnn::explore_best(**planner, *record);
+  auto candidates = planner.value()->enumerate(prepared.problem, more, {});
+  if (!candidates) {
+    return candidates.error();
+  }
+  return measured_record(options, equipment, prepared.problem, *candidates);
+}
+
 // Appends whole lines, in one write each: an interruption leaves no half of one.
 class Output {
  public:
   Output(const std::string& path, bool append)
-      : path_(path), file_(std::fopen(path.c_str(), append ? "ae" : "we")) {}
+      : path_(path), file_(std::fopen(path.c_str(), append ? "a+e" : "we")) {
+    // Half a line from a crash must not swallow the next one.
+    if (append && file_ != nullptr && std::fseek(file_, -1, SEEK_END) == 0 &&
+        std::fgetc(file_) != '\n' && std::fseek(file_, 0, SEEK_END) == 0) {
+      std::fputc('\n', file_);
+    }
+  }
   ~Output() {
     if (file_ != nullptr) {
       std::fclose(file_);
@@ -236,9 +264,9 @@ int measure_all(const Options& options,
   progress.finish();
   if (options.verbose && equipment.measurer != nullptr) {
     fmt::print(stderr,
-               "sweep: {:.2f} s, {:.2f} s of it waiting for plans; {}\n",
+               "sweep: {:.2f} s; {}; {}\n",
                seconds_since(start),
-               pipeline.waited_s(),
+               pipeline.profile(),
                equipment.measurer->profile());
   }
   std::fflush(nullptr);
@@ -339,6 +367,9 @@ void add_sweep(CLI::App& app, Session& session) {
   command->add_option("--study",
                       options->study,
                       "Instead: compare the race with timing every candidate, on N problems");
+  command->add_flag("--explore",
+                    options->explore,
+                    "Also the knob space of each problem's three best engines (slow)");
   command->add_flag("-v,--verbose",
                     options->verbose,
                     "Say why problems are not possible, and where the time went");

@@ -19,6 +19,10 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kWatchPeriod{200};
 
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 // The thread that launches kernels goes before those that build plans.
 void be_modest() {
   constexpr int kNice = 5;
@@ -109,7 +113,7 @@ std::optional<Prepared> Pipeline::take() {
     arrived_.wait_for(lock, std::chrono::milliseconds(200));
     stopped_ = stopped_ || interrupted_;
   }
-  waited_s_ += std::chrono::duration<double>(Clock::now() - start).count();
+  waited_s_ += seconds_since(start);
   if (ready_.empty() || stopped_) {
     return std::nullopt;
   }
@@ -117,6 +121,22 @@ std::optional<Prepared> Pipeline::take() {
   ready_.pop_front();
   room_.notify_one();
   return prepared;
+}
+
+std::string Pipeline::profile() const {
+  rusage used{};
+  (void)getrusage(RUSAGE_SELF, &used);
+  const auto cpu_s = static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec);
+  return fmt::format(
+      "waited for plans {:.2f} s; builders: {:.2f} s building, {:.2f} dropping plans, {:.2f} "
+      "waiting; "
+      "processor time {:.0f} s, of it {} in the kernel",
+      waited_s_,
+      built_s_.load(),
+      dropped_s_.load(),
+      blocked_s_.load(),
+      cpu_s,
+      used.ru_stime.tv_sec);
 }
 
 void Pipeline::retire(cudnn::Enumeration used) {
@@ -154,11 +174,18 @@ void Pipeline::build() {
   std::vector<cudnn::Enumeration> used;
   while (planner) {
     const core::Problem* const problem = next_problem(used);
+    Clock::time_point start = Clock::now();
     used.clear();
+    dropped_s_ += seconds_since(start);
     if (problem == nullptr) {
       break;
     }
-    put({*problem, planner.value()->enumerate(*problem, {}, {})});
+    start = Clock::now();
+    Prepared prepared{*problem, planner.value()->enumerate(*problem, {}, {})};
+    built_s_ += seconds_since(start);
+    start = Clock::now();
+    put(std::move(prepared));
+    blocked_s_ += seconds_since(start);
   }
   builder_ends();
 }

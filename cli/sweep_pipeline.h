@@ -60,7 +60,8 @@ class Pipeline {
   std::optional<Prepared> take();
   // Plans take their time to go: a builder does it.
   void retire(cudnn::Enumeration used);
-  [[nodiscard]] double waited_s() const { return waited_s_; }  // in take()
+  // One line for people: waiting for plans in take(), and what the builders did.
+  [[nodiscard]] std::string profile() const;
 
  private:
   const core::Problem* next_problem(std::vector<cudnn::Enumeration>& used);
@@ -73,7 +74,10 @@ class Pipeline {
   const std::size_t bound_;
   const std::atomic<bool>& interrupted_;
   double waited_s_ = 0;
-  std::mutex mutex_;  // guards what follows
+  std::atomic<double> built_s_ = 0;    // all builders together
+  std::atomic<double> dropped_s_ = 0;  // plans destroyed
+  std::atomic<double> blocked_s_ = 0;  // for room
+  std::mutex mutex_;                   // guards what follows
   std::condition_variable room_;
   std::condition_variable arrived_;
   std::deque<Prepared> ready_;

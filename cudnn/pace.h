@@ -4,11 +4,11 @@
 
 #include <cstdint>
 #include <map>
-#include <tuple>
+#include <utility>
 
 namespace reformer::cudnn {
 
-// The best pace at which each engine has been seen to work, by operation and type: from it follows
+// The best pace at which each engine has been seen to work, by operation: from it follows
 // how long a launch must take at least, before it is made. A naive engine can need seconds for what
 // others do in a millisecond. Threads: one.
 class Pace {
@@ -22,7 +22,7 @@ class Pace {
     double best_rate = 0;  // operations a microsecond
     int times = 0;
   };
-  using Kind = std::tuple<std::int32_t, core::Operation, core::DataType>;
+  using Kind = std::pair<std::int32_t, core::Operation>;
   static Kind kind_of(const core::Problem& problem, std::int32_t engine);
 
   std::map<Kind, Seen> seen_;

@@ -157,18 +157,18 @@ core::Status PlanLauncher::launch(const Entry& entry) {
   return core::ok_status();
 }
 
-core::Result<std::vector<float>> PlanLauncher::run(std::span<const std::size_t> lineup) {
+core::Result<std::vector<float>> PlanLauncher::run(std::span<const Heat> lineup) {
   const Stopwatch watch(context_.times.graphs);
-  core::Status status = need_events(lineup.size() + 1);
-  if (status) {
-    status = launch(entries_[lineup.front()]);
-  }
-  std::size_t launched = 0;
-  if (status) {
-    context_.cuda.event_record(context_.events[0], context_.stream);
-    for (; launched < lineup.size() && status; ++launched) {
-      status = launch(entries_[lineup[launched]]);
-      context_.cuda.event_record(context_.events[launched + 1], context_.stream);
+  core::Status status = need_events(2 * lineup.size());
+  for (std::size_t k = 0; k < lineup.size() && status; ++k) {
+    const Entry& entry = entries_[lineup[k].candidate];
+    if (lineup[k].warm) {
+      status = launch(entry);
+    }
+    if (status) {
+      context_.cuda.event_record(context_.events[2 * k], context_.stream);
+      status = launch(entry);
+      context_.cuda.event_record(context_.events[2 * k + 1], context_.stream);
     }
   }
   if (!status) {
@@ -176,16 +176,16 @@ core::Result<std::vector<float>> PlanLauncher::run(std::span<const std::size_t> 
     return drained == CUDA_SUCCESS ? status.error()
                                    : cuda_error(context_.cuda, "execution", drained);
   }
-  if (const core::Status waited = wait(context_.events[launched]); !waited) {
+  if (const core::Status waited = wait(context_.events[2 * lineup.size() - 1]); !waited) {
     return waited.error();
   }
   std::vector<float> times;
   for (std::size_t k = 0; k < lineup.size(); ++k) {
-    const core::Result<float> time = between_us(context_.events[k], context_.events[k + 1]);
+    const core::Result<float> time = between_us(context_.events[2 * k], context_.events[2 * k + 1]);
     if (!time) {
       return time.error();
     }
-    times.push_back(*time / static_cast<float>(entries_[lineup[k]].repeats));
+    times.push_back(*time / static_cast<float>(entries_[lineup[k].candidate].repeats));
   }
   return times;
 }

@@ -19,15 +19,21 @@ struct Launch {
   float host_us = 0;  // of it, at most: how long the call took. Loading a kernel is slow.
 };
 
+struct Heat {
+  std::size_t candidate = 0;
+  bool warm = true;  // behind a launch of its own that is not timed: what ran before it leaves the
+                     // L2 cache full of other things
+};
+
 class Launcher {
  public:
   virtual ~Launcher() = default;
   virtual core::Result<Launch> single(std::size_t candidate) = 0;
   // Makes the candidate's graph of `repeats` executions. Host work only.
   virtual core::Status prepare(std::size_t candidate, int repeats) = 0;
-  // Launches the prepared graphs of `lineup` back to back, behind one launch that is not timed: the
-  // GPU never waits for the host. Microseconds of one execution, of each.
-  virtual core::Result<std::vector<float>> run(std::span<const std::size_t> lineup) = 0;
+  // Launches the prepared graphs of `lineup` back to back, so that the GPU never waits for the
+  // host. Microseconds of one execution, of each.
+  virtual core::Result<std::vector<float>> run(std::span<const Heat> lineup) = 0;
 };
 
 // What is known of a candidate before it runs.
@@ -38,13 +44,14 @@ struct Entrant {
 
 struct RaceOptions {
   float hopeless = 10;            // this many times the best on a first launch: no second
-  float hopeless_engine = 20;     // this many times the best: nor the engine's other configurations
+  float hopeless_engine = 10;     // this many times the best: nor the engine's other configurations
   float in_sight = 1.2f;          // a single launch within this of the best ...
   float overhead_us = 15;         // ... and so much: gets a graph
   float contender = 1.15f;        // within this of the best: sampled again
   float finalist = 1.04f;         // still within this after three samples: sampled seven times
+  float close = 1.015f;           // still within this after seven: sampled fifteen times
   float quick_us = 30;            // GPU time of the first graph, at least
-  float graph_us = 120;           // GPU time of the further ones, at least
+  float graph_us = 150;           // GPU time of the further ones, at least
   float first_look_us = 1500000;  // GPU time for first launches; what is left then is not run
   int max_repeats = 100;
   bool exhaustive = false;  // all candidates get seven graphs: what the race is compared with

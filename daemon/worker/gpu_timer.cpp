@@ -1,6 +1,7 @@
 #include "daemon/worker/gpu_timer.h"
 
 #include "core/problem_text.h"
+#include "cudnn/exploration.h"
 #include "cudnn/gpu_watch.h"
 #include "cudnn/measurer.h"
 #include "cudnn/nvml.h"
@@ -8,15 +9,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <iterator>
 #include <utility>
 
 namespace reformer::worker {
 namespace {
 
 constexpr std::chrono::milliseconds kWatchPeriod{20};
-constexpr std::size_t kExploredEngines = 3;
-constexpr std::size_t kExploredConfigs = 64;
 
 class GpuTimer final : public Timer {
  public:
@@ -107,28 +105,9 @@ class GpuTimer final : public Timer {
                                      const core::Record& record,
                                      const cudnn::EnumerationLimits& limits,
                                      const std::atomic<bool>& cancelled) {
-    std::vector<core::Candidate> ordered;
-    std::copy_if(record.candidates.begin(),
-                 record.candidates.end(),
-                 std::back_inserter(ordered),
-                 [](const core::Candidate& candidate) { return candidate.timed(); });
-    std::sort(ordered.begin(), ordered.end(), [](const auto& one, const auto& other) {
-      return one.time_us < other.time_us;
-    });
-    std::vector<std::int32_t> engines;
     std::vector<core::EngineConfig> extra = job.extra;
-    for (const core::Candidate& candidate : ordered) {
-      const std::int32_t engine = candidate.config.engine();
-      if (engines.size() == kExploredEngines ||
-          std::find(engines.begin(), engines.end(), engine) != engines.end()) {
-        continue;
-      }
-      engines.push_back(engine);
-      auto configs = planner_->explore(job.problem, engine, kExploredConfigs);
-      if (configs) {
-        extra.insert(extra.end(), configs->begin(), configs->end());
-      }
-    }
+    const auto more = cudnn::explore_best(*planner_, record);
+    extra.insert(extra.end(), more.begin(), more.end());
     auto candidates = planner_->enumerate(job.problem, extra, limits);
     if (!candidates) {
       return candidates.error();

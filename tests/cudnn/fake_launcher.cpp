@@ -25,7 +25,8 @@ core::Result<cudnn::Launch> FakeLauncher::single(std::size_t candidate) {
     return failure(kernel);
   }
   std::uniform_real_distribution<float> overhead(noise_.overhead_us, 2 * noise_.overhead_us);
-  const float host = overhead(random_) + (counts_[candidate].singles == 0 ? kernel.load_us : 0);
+  const float host =
+      overhead(random_) + kernel.stuck_us + (counts_[candidate].singles == 0 ? kernel.load_us : 0);
   ++counts_[candidate].singles;
   return cudnn::Launch{kernel.single_reads != 0 ? kernel.single_reads : noisy(kernel.us) + host,
                        host};
@@ -36,10 +37,10 @@ core::Status FakeLauncher::prepare(std::size_t candidate, int repeats) {
   return core::ok_status();
 }
 
-core::Result<std::vector<float>> FakeLauncher::run(std::span<const std::size_t> lineup) {
+core::Result<std::vector<float>> FakeLauncher::run(std::span<const cudnn::Heat> lineup) {
   std::vector<float> times;
   double whole = 0;
-  for (const std::size_t candidate : lineup) {
+  for (const auto& [candidate, warm] : lineup) {
     const Kernel& kernel = kernels_[candidate];
     if (kernel.faults || kernel.fails_in_graphs) {
       return failure(kernel);
@@ -49,7 +50,7 @@ core::Result<std::vector<float>> FakeLauncher::run(std::span<const std::size_t> 
     std::uniform_real_distribution<float> gap(noise_.gap_us * 0.8f, noise_.gap_us * 1.2f);
     const auto repeats = static_cast<float>(counts.repeats);
     times.push_back(noisy(kernel.us) + gap(random_) / repeats);
-    whole += static_cast<double>(times.back() * repeats);
+    whole += static_cast<double>(times.back() * repeats) * (warm ? 2 : 1);
   }
   longest_batch_us_ = std::max(longest_batch_us_, whole);
   return times;

@@ -18,6 +18,7 @@ class FakeLauncher final : public cudnn::Launcher {
     std::string fails = {};  // every launch, with this message
     bool fails_in_graphs = false;
     bool faults = false;     // takes the GPU down
+    float stuck_us = 0;      // of every launch, on the host
     float single_reads = 0;  // what single() says instead, if not 0
   };
   struct Noise {
@@ -31,7 +32,7 @@ class FakeLauncher final : public cudnn::Launcher {
 
   core::Result<cudnn::Launch> single(std::size_t candidate) override;
   core::Status prepare(std::size_t candidate, int repeats) override;
-  core::Result<std::vector<float>> run(std::span<const std::size_t> lineup) override;
+  core::Result<std::vector<float>> run(std::span<const cudnn::Heat> lineup) override;
 
   struct Counts {
     int singles = 0;

@@ -2,6 +2,7 @@
 #include "cudnn/planner.h"
 
 #include "core/problem_text.h"
+#include "cudnn/exploration.h"
 
 #include <boost/test/unit_test.hpp>
 
@@ -103,6 +104,32 @@ BOOST_AUTO_TEST_CASE(the_knob_space_of_an_engine_gives_configurations_that_cudnn
   BOOST_REQUIRE(more);
   BOOST_TEST(more->candidates.size() > all->candidates.size());
   BOOST_TEST(texts(*more).size() == more->candidates.size());
+}
+
+BOOST_AUTO_TEST_CASE(exploring_adds_new_configurations_of_the_best_engines_only) {
+  const auto plans = make_planner();
+  const auto all = plans->enumerate(small(), {}, {});
+  BOOST_REQUIRE(all);
+  core::Record measured;
+  measured.key.problem = small();
+  float time = 10;
+  for (const cudnn::Planned& planned : all->candidates) {
+    measured.candidates.push_back(planned.candidate);
+    measured.candidates.back().timing = core::Timing::kGraphMedian;
+    measured.candidates.back().time_us = ++time;
+  }
+  const auto engines = cudnn::best_engines(measured, 2);
+  BOOST_REQUIRE(engines.size() == 2U);
+  BOOST_TEST(engines[0] == measured.candidates[0].config.engine());
+  BOOST_TEST(engines[0] != engines[1]);
+  const auto found = cudnn::explore_best(*plans, measured, {.engines = 2, .configurations = 30});
+  BOOST_TEST(found.size() > 0U);
+  BOOST_TEST(found.size() <= 60U);
+  const std::set<std::string> known = texts(*all);
+  for (const core::EngineConfig& config : found) {
+    BOOST_TEST((config.engine() == engines[0] || config.engine() == engines[1]));
+    BOOST_TEST(known.count(core::format_engine_config(config)) == 0U);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(an_unknown_engine_has_no_knob_space) {

@@ -45,7 +45,7 @@ BOOST_AUTO_TEST_CASE(the_best_gets_seven_graphs_and_the_worse_fewer) {
   const RaceOutcome outcome = raced(launcher, one_engine_each(5));
   const auto timing = [&](std::size_t i) { return outcome.results[i].timing; };
   BOOST_TEST((timing(0) == core::Timing::kGraphMedian));
-  BOOST_TEST(outcome.results[0].samples == 7);
+  BOOST_TEST(outcome.results[0].samples == 15);
   BOOST_TEST(outcome.results[0].time_us == 100.0f);
   BOOST_TEST(outcome.results[0].spread == 0.0f);
   BOOST_TEST(outcome.results[1].samples == 7);
@@ -68,21 +68,21 @@ BOOST_AUTO_TEST_CASE(a_hopeless_candidate_is_launched_once_and_its_engine_not_ag
   BOOST_TEST(outcome.results[2].status == cudnn::kHopelessStatus);
   BOOST_TEST(std::isnan(outcome.results[2].time_us));
   BOOST_TEST((outcome.results[3].timing == core::Timing::kFirstLaunch));
-  BOOST_TEST(outcome.results[4].samples == 7);
+  BOOST_TEST(outcome.results[4].samples >= 7);
 }
 
 BOOST_AUTO_TEST_CASE(an_engine_with_one_good_configuration_is_tried_to_the_end) {
   FakeLauncher launcher({{.us = 100}, {.us = 50000}, {.us = 95}});
   const RaceOutcome outcome = raced(launcher, {{.engine = 1}, {.engine = 1}, {.engine = 1}});
-  BOOST_TEST(outcome.results[2].samples == 7);
+  BOOST_TEST(outcome.results[2].samples >= 7);
 }
 
 BOOST_AUTO_TEST_CASE(what_cannot_be_fast_enough_is_not_launched) {
   FakeLauncher launcher({{.us = 100}, {.us = 100}, {.us = 100}});
   const RaceOutcome outcome = raced(
-      launcher, {{.engine = 1}, {.engine = 2, .least_us = 2100}, {.engine = 3, .least_us = 1900}});
+      launcher, {{.engine = 1}, {.engine = 2, .least_us = 1100}, {.engine = 3, .least_us = 900}});
   BOOST_TEST(outcome.results[1].status == cudnn::kHopelessStatus);
-  BOOST_TEST(outcome.results[2].samples == 7);
+  BOOST_TEST(outcome.results[2].samples >= 7);
 }
 
 BOOST_AUTO_TEST_CASE(a_kernel_that_was_slow_to_load_gets_a_second_look) {
@@ -90,13 +90,21 @@ BOOST_AUTO_TEST_CASE(a_kernel_that_was_slow_to_load_gets_a_second_look) {
   const RaceOutcome outcome = raced(launcher, one_engine_each(2));
   BOOST_TEST(launcher.counts(1).singles == 2);
   BOOST_TEST(outcome.results[1].time_us == 90.0f);
-  BOOST_TEST(outcome.results[1].samples == 7);
+  BOOST_TEST(outcome.results[1].samples >= 7);
+}
+
+BOOST_AUTO_TEST_CASE(calls_that_were_held_up_do_not_put_a_kernel_out_of_sight) {
+  // Other threads load kernels: every launch call takes its time.
+  FakeLauncher launcher({{.us = 8}, {.us = 3, .stuck_us = 200}, {.us = 9}});
+  const RaceOutcome outcome = raced(launcher, one_engine_each(3));
+  BOOST_TEST(outcome.results[1].samples == 15);
+  BOOST_TEST(outcome.results[1].time_us == 3.0f);
 }
 
 BOOST_AUTO_TEST_CASE(small_kernels_get_graphs_of_many_repeats) {
-  FakeLauncher launcher({{.us = 4}, {.us = 9}, {.us = 30}}, {.overhead_us = 6}, 1);
+  FakeLauncher launcher({{.us = 4}, {.us = 9}, {.us = 60}}, {.overhead_us = 6}, 1);
   const RaceOutcome outcome = raced(launcher, one_engine_each(3));
-  BOOST_TEST(launcher.counts(0).repeats == 30);
+  BOOST_TEST(launcher.counts(0).repeats == 38);
   BOOST_TEST((outcome.results[1].timing == core::Timing::kGraphOnce));
   BOOST_TEST((outcome.results[2].timing == core::Timing::kSingleLaunch));
 }
@@ -115,15 +123,15 @@ BOOST_AUTO_TEST_CASE(impossible_times_are_failures) {
       BOOST_TEST(std::isnan(outcome.results[i].time_us));
     }
   }
-  BOOST_TEST(outcome.results[0].samples == 7);
+  BOOST_TEST(outcome.results[0].samples >= 7);
 }
 
 BOOST_AUTO_TEST_CASE(a_candidate_that_fails_gets_a_status_and_the_others_a_time) {
   FakeLauncher launcher({{.us = 100}, {.fails = "NOT_SUPPORTED"}, {.us = 98}});
   const RaceOutcome outcome = raced(launcher, one_engine_each(3));
   BOOST_TEST(outcome.results[1].status == "NOT_SUPPORTED");
-  BOOST_TEST(outcome.results[0].samples == 7);
-  BOOST_TEST(outcome.results[2].samples == 7);
+  BOOST_TEST(outcome.results[0].samples >= 7);
+  BOOST_TEST(outcome.results[2].samples >= 7);
 }
 
 BOOST_AUTO_TEST_CASE(a_candidate_that_fails_among_others_in_a_batch_is_found_out) {
@@ -131,8 +139,8 @@ BOOST_AUTO_TEST_CASE(a_candidate_that_fails_among_others_in_a_batch_is_found_out
   const RaceOutcome outcome = raced(launcher, one_engine_each(3));
   BOOST_TEST(outcome.results[1].status == "it fails");
   BOOST_TEST(std::isnan(outcome.results[1].time_us));
-  BOOST_TEST(outcome.results[0].samples == 7);
-  BOOST_TEST(outcome.results[2].samples == 7);
+  BOOST_TEST(outcome.results[0].samples >= 7);
+  BOOST_TEST(outcome.results[2].samples >= 7);
 }
 
 BOOST_AUTO_TEST_CASE(a_fault_ends_the_race) {
@@ -165,7 +173,7 @@ BOOST_AUTO_TEST_CASE(what_is_queued_together_is_short_enough_to_give_way_in_time
 BOOST_AUTO_TEST_CASE(first_launches_end_when_their_time_is_used_up_and_the_rest_is_raced) {
   FakeLauncher launcher(std::vector<Kernel>(10, Kernel{.us = 1000}));
   const RaceOutcome outcome = raced(launcher, one_engine_each(10), {.first_look_us = 5000});
-  BOOST_TEST(outcome.results[0].samples == 7);
+  BOOST_TEST(outcome.results[0].samples >= 7);
   BOOST_TEST(outcome.results[9].status == cudnn::kNoTimeStatus);
 }
 

@@ -1,0 +1,153 @@
+// `reformerctl sweep` without a GPU: cuDNN lists the candidates of the GPU that
+// data/h200-deviceprop.json describes.
+#include "cli/exit_code.h"
+#include "core/problem_text.h"
+#include "interchange/measurements.h"
+
+#include <boost/test/unit_test.hpp>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+
+namespace reformer::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Fixture {
+  Fixture() {
+    fs::create_directories(folder);
+    std::ofstream list(problems);
+    for (int channels = 8; channels <= 8 * kProblems; channels += 8) {
+      list << "fwd f16 nhwc n4 c" << channels << " h14 w14 k32 r3 s3 pad1\n";
+    }
+  }
+  ~Fixture() { fs::remove_all(folder); }
+
+  // The process of a sweep of the list to `out`.
+  [[nodiscard]] pid_t start(const std::vector<std::string>& more) const {
+    std::vector<std::string> arguments{REFORMERCTL,
+                                       "sweep",
+                                       "--problems",
+                                       problems,
+                                       "--out",
+                                       out,
+                                       "--enumerate-only",
+                                       "--threads",
+                                       "1",
+                                       "--cudnn-lib",
+                                       CUDNN_LIBRARY,
+                                       "--device-prop",
+                                       REFORMER_SOURCE_DIR "/data/h200-deviceprop.json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    std::vector<char*> raw;
+    for (std::string& argument : arguments) {
+      raw.push_back(argument.data());
+    }
+    raw.push_back(nullptr);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      (void)!std::freopen((folder / "log").c_str(), "w", stderr);
+      ::execv(raw[0], raw.data());
+      _exit(127);
+    }
+    return child;
+  }
+  static int wait(pid_t child) {
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  [[nodiscard]] int run(const std::vector<std::string>& more) const { return wait(start(more)); }
+
+  struct Read {
+    std::set<std::string> problems;
+    std::size_t records = 0;
+    std::size_t bad = 0;
+  };
+  [[nodiscard]] Read read() const {
+    Read result;
+    auto reader = interchange::MeasurementReader::open(out);
+    BOOST_REQUIRE(reader);
+    while (true) {
+      auto record = reader.value()->next();
+      if (!record) {
+        ++result.bad;
+      } else if (!record->has_value()) {
+        return result;
+      } else {
+        ++result.records;
+        result.problems.insert(core::format_problem((*record)->key.problem));
+      }
+    }
+  }
+
+  static constexpr int kProblems = 6;
+  fs::path folder = fs::temp_directory_path() / ("sweep_test_" + std::to_string(::getpid()));
+  std::string problems = folder / "problems.txt";
+  std::string out = folder / "out.jsonl";
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(sweep, Fixture)
+
+BOOST_AUTO_TEST_CASE(every_problem_of_a_list_gets_a_line) {
+  BOOST_TEST(run({}) == kExitOk);
+  const Read written = read();
+  BOOST_TEST(written.records == 6U);
+  BOOST_TEST(written.problems.size() == 6U);
+  BOOST_TEST(written.bad == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(it_goes_on_where_it_was_cut_off_in_the_middle_of_a_line) {
+  BOOST_TEST(run({}) == kExitOk);
+  fs::resize_file(out, fs::file_size(out) * 2 / 3);
+  const std::size_t whole = read().records;
+  BOOST_TEST(whole < 6U);
+  BOOST_TEST(run({"--resume"}) == kExitOk);
+  const Read written = read();
+  BOOST_TEST(written.records == 6U);
+  BOOST_TEST(written.problems.size() == 6U);
+  BOOST_TEST(written.bad == 1U);  // the line that was cut off
+  BOOST_TEST(run({"--resume"}) == kExitOk);
+  BOOST_TEST(read().records == 6U);
+}
+
+BOOST_AUTO_TEST_CASE(an_interruption_leaves_whole_lines) {
+  std::ofstream list(problems, std::ios::app);
+  for (int channels = 400; channels <= 8000; channels += 8) {
+    list << "fwd f16 nhwc n4 c" << channels << " h14 w14 k32 r3 s3 pad1\n";
+  }
+  list.close();
+  const pid_t child = start({});
+  while (!fs::exists(out) || fs::file_size(out) == 0) {
+    BOOST_REQUIRE(::waitpid(child, nullptr, WNOHANG) == 0);
+    ::usleep(1000);
+  }
+  ::kill(child, SIGINT);
+  BOOST_TEST(wait(child) == kExitOk);
+  const Read written = read();
+  BOOST_TEST(written.bad == 0U);
+  BOOST_TEST(written.records > 0U);
+  BOOST_TEST(written.records < 900U);
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_done_is_said_before_anything_is_measured) {
+  out = folder / "no" / "such" / "folder";
+  BOOST_TEST(run({}) == kExitFailed);
+  out = folder / "out.jsonl";
+  BOOST_TEST(run({"--cudnn-lib", "/no/such/library"}) == kExitUsage);
+  BOOST_TEST(run({"--random", "5"}) == kExitUsage);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace reformer::cli
