@@ -99,7 +99,8 @@ core::Status Daemon::start() {
           [this](core::Record record, const VerificationQueue::Pick& pick) {
             on_record(std::move(record), pick);
           },
-          [this](const core::KeyHash& hash, const std::string& why) { on_failure(hash, why); }},
+          [this](const core::KeyHash& hash, const std::string& why) { on_failure(hash, why); },
+          [this](const core::Key& key) { return choices_for(key); }},
       [] { return std::chrono::steady_clock::now(); });
   // The socket first: the table of a daemon that serves there must not be replaced.
   for (const auto step : {&Daemon::open_socket, &Daemon::open_table}) {

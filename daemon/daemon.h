@@ -84,8 +84,10 @@ class Daemon final : public LiveDaemon {
   void look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::size_t index);
   void answer_miss(PendingAnswer& pending, std::size_t index);
   void finish_answer(PendingAnswer& pending);
+  // What to time beside cuDNN's own lists: the champion's choices, an older version's winners.
+  [[nodiscard]] std::vector<core::EngineConfig> choices_for(const core::Key& key);
   [[nodiscard]] std::optional<core::Decision> winner_of_older_version(
-      const ClientContext& context,
+      const core::Context& context,
       const core::Problem& problem,
       const core::Constraints& constraints,
       std::size_t max_entries) const;

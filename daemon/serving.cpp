@@ -62,7 +62,7 @@ struct Daemon::PendingAnswer {
   wire::Query query;
   std::vector<core::KeyHash> hashes;
   std::vector<core::Decision> decisions;
-  std::size_t open = 0;  // problems that wait for the storage thread
+  std::size_t open = 0;             // problems that wait for the storage thread
   std::vector<std::size_t> misses;  // indices into query.problems
   std::chrono::steady_clock::time_point asked;
 };
@@ -141,19 +141,18 @@ void Daemon::answer_miss(PendingAnswer& pending, std::size_t index) {
   const core::Key key{pending.context.context, pending.query.problems[index]};
   const auto& query = pending.query;
   auto older =
-      winner_of_older_version(pending.context, key.problem, query.constraints, query.max_entries);
+      winner_of_older_version(key.context, key.problem, query.constraints, query.max_entries);
   pending.decisions[index] =
       older ? std::move(*older) : answers_.predicted(key, query.constraints, query.max_entries);
 }
 
 // After an upgrade of cuDNN: what was measured to be best with the version before is tried first.
-std::optional<core::Decision> Daemon::winner_of_older_version(const ClientContext& context,
+std::optional<core::Decision> Daemon::winner_of_older_version(const core::Context& context,
                                                               const core::Problem& problem,
                                                               const core::Constraints& constraints,
                                                               std::size_t max_entries) const {
   for (const auto& [known, hash] : known_contexts_) {  // newest first
-    if (known.device != context.context.device ||
-        known.cudnn_version >= context.context.cudnn_version) {
+    if (known.device != context.device || known.cudnn_version >= context.cudnn_version) {
       continue;
     }
     auto found =
@@ -169,6 +168,23 @@ std::optional<core::Decision> Daemon::winner_of_older_version(const ClientContex
     }
   }
   return std::nullopt;
+}
+
+std::vector<core::EngineConfig> Daemon::choices_for(const core::Key& key) {
+  const auto entries = static_cast<std::size_t>(line_.config.max_entries);
+  std::vector<core::EngineConfig> choices;
+  const auto add = [&choices](const core::Decision& decision) {
+    for (const core::DecisionEntry& entry : decision.entries) {
+      if (std::find(choices.begin(), choices.end(), entry.config) == choices.end()) {
+        choices.push_back(entry.config);
+      }
+    }
+  };
+  if (const auto older = winner_of_older_version(key.context, key.problem, {}, entries)) {
+    add(*older);
+  }
+  add(answers_.predicted(key, {}, entries));
+  return choices;
 }
 
 void Daemon::note_context(const core::Context& context) {

@@ -260,11 +260,15 @@ void Supervisor::feed(Worker& worker) {
   worker.id = next_id_++;
   worker.started_job = clock_();
   worker.deadline = worker.started_job + std::chrono::milliseconds(config_.worker_timeout_ms);
+  json extra = json::array();
+  for (const core::EngineConfig& config : events_.choices(key)) {
+    extra.push_back(core::format_engine_config(config));
+  }
   json request = {{"id", worker.id},
                   {"problem", core::format_problem(key.problem)},
                   {"device", core::format_device(key.context.device)},
                   {"cudnn", key.context.cudnn_version},
-                  {"extra", json::array()},
+                  {"extra", std::move(extra)},
                   {"explore", false},
                   {"max_ms", config_.max_problem_time_ms},
                   {"max_memory_bytes", std::max<std::int64_t>(1, config_.max_memory_bytes)},

@@ -28,6 +28,8 @@ class Supervisor {
     std::function<void(core::Record record, const VerificationQueue::Pick& pick)> on_record;
     // There will be no record from this attempt.
     std::function<void(const core::KeyHash& hash, const std::string& why)> on_failure;
+    // Configurations to time beside those that cuDNN lists.
+    std::function<std::vector<core::EngineConfig>(const core::Key& key)> choices;
   };
   // `queue` and `loop` must outlive it.
   Supervisor(
