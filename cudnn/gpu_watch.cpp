@@ -137,7 +137,8 @@ void GpuWatch::run(const std::stop_token& stop) {
     if (std::chrono::steady_clock::now() >= next_) {
       take_reading();
     }
-    (void)wake_.wait_until(lock, stop, next_, [] { return false; });
+    const auto next = next_;  // the wait reads it without the lock
+    (void)wake_.wait_until(lock, stop, next, [] { return false; });
     if (stop.stop_requested()) {
       return;
     }
