@@ -11,13 +11,14 @@
 namespace reformer::model {
 namespace {
 
-// Slowdowns beyond this teach no more: e^1.5 = 4.5x.
-constexpr float kLongestLog = 1.5F;
+// Slowdowns beyond this teach no more: e^0.4 = 1.5x. A few recorded times are wrong by far (a
+// kernel that was still being loaded), and one of those would outweigh a hundred sound ones.
+constexpr float kLongestLog = 0.4F;
 constexpr float kWithin = 0.0487902F;  // ln 1.05
 constexpr std::size_t kEpochs = 30;
 constexpr std::size_t kBatch = 128;
 constexpr float kRate = 2e-3F;
-constexpr float kDecay = 0.05F;
+constexpr float kDecay = 0.3F;
 // Gradients of logarithms of slowdowns are small beside that of the probability.
 constexpr float kSlowdownWeight = 6;
 constexpr float kTimeWeight = 0.1F;
@@ -145,7 +146,7 @@ class JudgeTrainer {
   int steps_ = 0;
 };
 
-// Mean log slowdown of what is served over samples judged by a judge that did not see them.
+// Sum of the log slowdowns of what is served, over samples judged by a judge that did not see them.
 double served(std::span<const JudgeSample> samples,
               std::span<const Judgement> judgements,
               float margin) {
@@ -154,12 +155,15 @@ double served(std::span<const JudgeSample> samples,
     Calibration rule;
     rule.margin = margin;
     const bool abstain = rule.abstains(judgements[i]) && samples[i].heuristic_log_slowdown >= 0;
-    sum += abstain ? samples[i].heuristic_log_slowdown : samples[i].log_slowdown;
+    const float log_slowdown =
+        abstain ? samples[i].heuristic_log_slowdown : samples[i].log_slowdown;
+    sum += log_slowdown;
   }
   return sum;
 }
 
-// The margin that serves best when each half is judged by the judge of the other half.
+// The margin that serves best when each half is judged by the judge of the other half. The lowest
+// stands for an answer always.
 float choose_margin(std::span<const JudgeSample> samples, std::uint64_t seed) {
   std::vector<std::size_t> order(samples.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -183,7 +187,20 @@ float choose_margin(std::span<const JudgeSample> samples, std::uint64_t seed) {
     }
   }
   float best = 0;
-  for (const float margin : {-0.06F, -0.04F, -0.02F, -0.01F, 0.01F, 0.02F, 0.03F, 0.04F, 0.06F}) {
+  for (const float margin : {-1.0F,
+                             -0.15F,
+                             -0.1F,
+                             -0.08F,
+                             -0.06F,
+                             -0.04F,
+                             -0.03F,
+                             -0.02F,
+                             -0.01F,
+                             0.01F,
+                             0.02F,
+                             0.03F,
+                             0.04F,
+                             0.06F}) {
     if (served(samples, judgements, margin) < served(samples, judgements, best)) {
       best = margin;
     }
