@@ -1,10 +1,8 @@
 // What the database costs, against the number of records in it (10^3 to 10^6, or what
 // REFORMER_BENCH_RECORDS says): bytes of disk a record, time to open, to look a record up, to find
 // out that there is none, to store one, and the memory of the process.
-//
-// Records are the recorded ones (data/h200-networks.jsonl.zst), repeated under other batch sizes
-// with every time moved by a few per cent, so that they are as hard to compress as real ones.
-#include "interchange/measurements.h"
+#include "bench/synthetic_records.h"
+
 #include "storage/database.h"
 
 #include <benchmark/benchmark.h>
@@ -26,50 +24,8 @@ using namespace reformer;
 using storage::Database;
 namespace fs = std::filesystem;
 
-std::vector<core::Record> recorded() {
-  std::vector<core::Record> records;
-  auto reader =
-      interchange::MeasurementReader::open(REFORMER_SOURCE_DIR "/data/h200-networks.jsonl.zst");
-  while (reader.ok()) {
-    auto record = (*reader)->next();
-    if (!record.ok() || !record->has_value()) {
-      break;
-    }
-    records.push_back(**std::move(record));
-  }
-  return records;
-}
-
-class Synthetic {
- public:
-  explicit Synthetic(std::vector<core::Record> recorded) : recorded_(std::move(recorded)) {}
-
-  [[nodiscard]] core::Key key(std::uint64_t number) const {
-    core::Key key = recorded_[number % recorded_.size()].key;
-    const auto round = static_cast<std::int64_t>(number / recorded_.size());
-    key.problem.x.dims[0] += 256 * round;  // the outermost axis: no stride depends on it
-    key.problem.y.dims[0] = key.problem.x.dims[0];
-    return key;
-  }
-  [[nodiscard]] core::Record record(std::uint64_t number) const {
-    core::Record record = recorded_[number % recorded_.size()];
-    record.key = key(number);
-    std::mt19937_64 random(number);
-    std::normal_distribution<double> noise(1, 0.05);
-    for (core::Candidate& candidate : record.candidates) {
-      candidate.time_us = static_cast<float>(candidate.time_us * std::abs(noise(random)));
-      candidate.build_us = static_cast<float>(candidate.build_us * std::abs(noise(random)));
-    }
-    record.provenance.measured_at_s = 1'700'000'000 + static_cast<std::int64_t>(number);
-    return record;
-  }
-
- private:
-  std::vector<core::Record> recorded_;
-};
-
-const Synthetic& synthetic() {
-  static const Synthetic records(recorded());
+const bench::SyntheticRecords& synthetic() {
+  static const bench::SyntheticRecords records;
   return records;
 }
 

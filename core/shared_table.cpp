@@ -95,20 +95,12 @@ std::uint64_t checksum(std::span<const std::byte> entry) {
   return XXH3_64bits(covered.data(), covered.size());
 }
 
-// Checks and decodes a private copy of a heap entry.
-std::optional<Decision> decode_entry(std::span<const std::byte> entry, const KeyHash& key) {
+// Whether a private copy of a heap entry is whole and of this key.
+bool is_intact(std::span<const std::byte> entry, const KeyHash& key) {
   std::uint64_t stored = 0;
   std::memcpy(&stored, entry.data(), sizeof stored);
-  if (stored != checksum(entry) ||
-      std::memcmp(entry.data() + sizeof stored, key.bytes.data(), kHashBytes) != 0) {
-    return std::nullopt;
-  }
-  ByteReader reader(entry.subspan(kEntryPrefixBytes));
-  Decision decision;
-  if (!decode(reader, decision) || !reader.at_end()) {
-    return std::nullopt;
-  }
-  return decision;
+  return stored == checksum(entry) &&
+         std::memcmp(entry.data() + sizeof stored, key.bytes.data(), kHashBytes) == 0;
 }
 
 // The slot of `key`, or the free one where it belongs; null if there is none within kMaxProbes.
@@ -169,10 +161,11 @@ Result<View> View::open(std::span<const std::byte> memory) {
   return View(memory, slots, heap);
 }
 
-std::optional<Decision> View::find(const KeyHash& key) const {
+std::size_t View::copy_entry(const KeyHash& key,
+                             std::span<std::byte, kMaxDecisionBytes> copy) const {
   const KeyWords wanted = words_of(key);
   if (never_used(wanted)) {
-    return std::nullopt;
+    return 0;
   }
   std::uint32_t index = first_slot(wanted, slot_count_);
   for (std::uint32_t probe = 0; probe < probes(slot_count_); ++probe) {
@@ -184,20 +177,45 @@ std::optional<Decision> View::find(const KeyHash& key) const {
       const std::uint64_t after = load_word(word_of(slot, kSequenceAndLength));
       const std::uint64_t length = before >> 32;
       if (before != after || (before & 1) != 0 || length <= kEntryPrefixBytes ||
-          length > kMaxDecisionBytes || offset > heap_bytes_ || length > heap_bytes_ - offset) {
-        return std::nullopt;
+          length > copy.size() || offset > heap_bytes_ || length > heap_bytes_ - offset) {
+        return 0;
       }
       // The check and the decoder must see the same bytes, whatever the other side does meanwhile.
-      std::array<std::byte, kMaxDecisionBytes> copy;  // NOLINT: filled up to length
       std::memcpy(copy.data(), slot_at(memory_, slot_count_) + offset, length);
-      return decode_entry({copy.data(), length}, key);
+      return is_intact(copy.first(length), key) ? length : 0;
     }
     if (never_used(found)) {
-      return std::nullopt;
+      return 0;
     }
     index = (index + 1) & (slot_count_ - 1);
   }
-  return std::nullopt;
+  return 0;
+}
+
+std::optional<Decision> View::find(const KeyHash& key) const {
+  std::array<std::byte, kMaxDecisionBytes> copy;  // NOLINT: filled up to length
+  const std::size_t length = copy_entry(key, copy);
+  if (length == 0) {
+    return std::nullopt;
+  }
+  const std::span<const std::byte> entry(copy.data(), length);
+  ByteReader reader(entry.subspan(kEntryPrefixBytes));
+  Decision decision;
+  if (!decode(reader, decision) || !reader.at_end()) {
+    return std::nullopt;
+  }
+  return decision;
+}
+
+bool View::find_encoded(const KeyHash& key, std::vector<std::byte>& out) const {
+  std::array<std::byte, kMaxDecisionBytes> copy;  // NOLINT: filled up to length
+  const std::size_t length = copy_entry(key, copy);
+  if (length == 0) {
+    return false;
+  }
+  const auto decision = std::span(copy).first(length).subspan(kEntryPrefixBytes);
+  out.insert(out.end(), decision.begin(), decision.end());
+  return true;
 }
 
 bool View::superseded() const {
@@ -270,6 +288,10 @@ void Writer::remove(const KeyHash& key) {
 
 void Writer::supersede() {
   store_half(memory_.data() + offsetof(TableHeader, superseded), 1);
+}
+
+std::uint64_t Writer::heap_used() const {
+  return load_word(memory_.data() + offsetof(TableHeader, heap_used));
 }
 
 std::uint32_t Writer::entries() const {

@@ -238,6 +238,9 @@ void put_header(ByteWriter& out, MessageType type, std::uint32_t request_id, std
   out.u32(static_cast<std::uint32_t>(payload));
 }
 
+const ErrorMessage kTooLong{ErrorCode::kExhausted,
+                            "the message would be longer than a peer accepts"};
+
 }  // namespace
 
 void encode(const Message& message, std::uint32_t request_id, std::vector<std::byte>& out) {
@@ -248,13 +251,29 @@ void encode(const Message& message, std::uint32_t request_id, std::vector<std::b
   const std::size_t payload = out.size() - start - kHeaderBytes;
   if (payload > kMaxPayloadBytes) {
     out.resize(start);
-    encode(ErrorMessage{ErrorCode::kExhausted, "the message would be longer than a peer accepts"},
-           request_id,
-           out);
+    encode(kTooLong, request_id, out);
     return;
   }
   const auto length = static_cast<std::uint32_t>(payload);
   std::memcpy(out.data() + start + kHeaderBytes - sizeof length, &length, sizeof length);
+}
+
+void encode_frame(MessageType type,
+                  std::uint32_t request_id,
+                  std::span<const std::byte> payload,
+                  std::vector<std::byte>& out) {
+  if (payload.size() > kMaxPayloadBytes) {
+    encode(kTooLong, request_id, out);
+    return;
+  }
+  ByteWriter writer(out);
+  put_header(writer, type, request_id, payload.size());
+  writer.bytes(payload);
+}
+
+bool decode_query(std::span<const std::byte> payload, Query& query) {
+  ByteReader in(payload);
+  return get(in, query) && in.remaining() == 0;
 }
 
 Lookup<Header> decode_header(std::span<const std::byte> bytes) {

@@ -126,6 +126,15 @@ void encode(const Message& message, std::uint32_t request_id, std::vector<std::b
 // answers it with an Error message in its own version and closes.
 [[nodiscard]] Lookup<Header> decode_header(std::span<const std::byte> bytes);
 
+// A frame around a payload that is encoded already.
+void encode_frame(MessageType type,
+                  std::uint32_t request_id,
+                  std::span<const std::byte> payload,
+                  std::vector<std::byte>& out);
+
+// The payload of a Query into `query`, whose memory is used again. False: does not decode.
+[[nodiscard]] bool decode_query(std::span<const std::byte> payload, Query& query);
+
 // Decodes the payload that follows `header`. Every length, count and enumeration is checked,
 // problems are canonicalised, trailing bytes are refused. Errors: kCorrupt, kUnsupported (unknown
 // type).

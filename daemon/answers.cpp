@@ -38,6 +38,14 @@ Answers::Measured Answers::measured(const core::KeyHash& hash,
   return {std::move(found), false};
 }
 
+bool Answers::copy_measured(const core::KeyHash& hash,
+                            const core::Constraints& constraints,
+                            std::size_t max_entries,
+                            std::vector<std::byte>& out) const {
+  return table_ && max_entries >= core::kMaxDecisionEntries && constraints == core::Constraints{} &&
+         table_->view.find_encoded(hash, out);
+}
+
 core::Decision Answers::predicted(const core::Key& key,
                                   const core::Constraints& constraints,
                                   std::size_t max_entries) {

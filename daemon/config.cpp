@@ -51,6 +51,7 @@ std::vector<Setting> settings(Config& c) {
       {"log_level", &c.log_level, "trace, debug, info, warn, error", kReload},
       {"admin_group", &c.admin_group, "Group whose members may change things", kReload},
       {"max_clients", &c.max_clients, "Connections at once", kReload, 1, 1e6},
+      {"max_user_clients", &c.max_user_clients, "Connections of one user", kReload, 1, 1e6},
       {"max_client_bytes", &c.max_client_bytes, "Unread bytes of one client", kReload, 65536},
       {"max_total_bytes", &c.max_total_bytes, "Unread bytes of all clients", kReload, 65536},
       {"max_entries", &c.max_entries, "Configurations in a published answer", false, 1, 16},

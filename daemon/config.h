@@ -27,6 +27,7 @@ struct Config {
 
   // Serving.
   std::int64_t max_clients = 16384;
+  std::int64_t max_user_clients = 12288;     // of one uid
   std::int64_t max_client_bytes = 4 << 20;   // that one client may leave unread
   std::int64_t max_total_bytes = 256 << 20;  // that all clients may leave unread
   std::int64_t max_entries = 16;             // configurations in a published answer

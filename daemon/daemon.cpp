@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@ namespace {
 
 constexpr std::size_t kStorageBound = 8192;
 constexpr std::size_t kScorerBound = 1024;
+constexpr std::size_t kFillBatch = 256;
 constexpr std::size_t kBackgroundBound = 256;
 constexpr unsigned kTickMs = 50;
 constexpr unsigned kFlushMs = 1000;
@@ -25,6 +27,7 @@ constexpr unsigned kWatchdogMs = 5000;
 
 Server::Limits server_limits(const Config& config) {
   return {static_cast<std::size_t>(config.max_clients),
+          static_cast<std::size_t>(config.max_user_clients),
           static_cast<std::size_t>(config.max_client_bytes),
           static_cast<std::size_t>(config.max_total_bytes)};
 }
@@ -65,6 +68,11 @@ Daemon::~Daemon() {
 
 core::Status Daemon::start() {
   std::signal(SIGPIPE, SIG_IGN);
+  rlimit files{};  // each client takes one
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &files);
+  }
   if (!config_.device_prop.empty()) {
     std::ifstream file(config_.device_prop);
     const std::string text{std::istreambuf_iterator<char>(file), {}};
@@ -177,18 +185,29 @@ void Daemon::fill_table() {
   std::vector<core::Context> contexts;
   std::uint64_t records = 0;
   std::uint64_t damaged = 0;
+  // In batches, so that the look-ups of clients always find room in the storage thread's queue.
+  using Batch = std::vector<std::pair<core::KeyHash, core::Decision>>;
+  auto batch = std::make_shared<Batch>();
+  const auto publish_batch = [&] {
+    (void)storage_->submit([this, full = std::exchange(batch, std::make_shared<Batch>())] {
+      for (const auto& [hash, decision] : *full) {
+        if (!table_->contains(hash) &&
+            !table_->put(hash, decision)) {  // else something newer is there
+          table_lacks_ = true;
+        }
+      }
+    });
+  };
   const auto status = database_->for_each_record(
       [&](const core::Record& record) {
         ++records;
         if (std::find(contexts.begin(), contexts.end(), record.key.context) == contexts.end()) {
           contexts.push_back(record.key.context);
         }
-        (void)storage_->submit(
-            [this, hash = core::hash_key(record.key), decision = table_decision(record)] {
-              if (!table_->contains(hash)) {  // else something newer is there
-                (void)table_->put(hash, decision);
-              }
-            });
+        batch->emplace_back(core::hash_key(record.key), table_decision(record));
+        if (batch->size() == kFillBatch) {
+          publish_batch();
+        }
         return !stopping_;
       },
       [&](const core::KeyHash& hash, const core::Error& error) {
@@ -198,10 +217,15 @@ void Daemon::fill_table() {
   if (!status) {
     spdlog::error("reading the records: {}", status.error().message);
   }
-  const bool whole = status.ok() && damaged == 0;
-  (void)storage_->submit([this, contexts, whole] {
+  publish_batch();
+  const bool read_all = status.ok() && damaged == 0;
+  (void)storage_->submit([this, contexts, read_all] {
     table_entries_ = table_->entries();
     table_bytes_ = table_->bytes();
+    const bool whole = read_all && !table_lacks_;
+    if (table_lacks_) {
+      spdlog::error("the shared table has no room for all answers: the rest is looked up on disk");
+    }
     loop_.post([this, contexts, whole] {
       std::for_each(
           contexts.begin(), contexts.end(), [this](const auto& context) { note_context(context); });

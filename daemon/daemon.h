@@ -77,10 +77,12 @@ class Daemon final : public LiveDaemon {
   // serving.cpp, loop
   void on_context(const ClientContext& context);
   void on_query(Client& client, std::uint32_t request_id, const core::wire::Query& query);
+  bool answer_from_table(Client& client, std::uint32_t request_id, const core::wire::Query& query);
   void on_report(Client& client, const ClientContext& context, const core::wire::Report& report);
   void on_admin(Client& client, std::uint32_t request_id, const std::string& json);
   // Hands over a piece once the client has read most of the earlier ones. Background thread.
   void send_piece(std::uint64_t client, std::uint32_t request_id, std::string json, bool more);
+  void answer_from(const std::shared_ptr<PendingAnswer>& pending, std::size_t first);
   void look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::size_t index);
   void answer_miss(PendingAnswer& pending, std::size_t index);
   void finish_answer(PendingAnswer& pending);
@@ -125,6 +127,7 @@ class Daemon final : public LiveDaemon {
   std::unique_ptr<Supervisor> supervisor_;
   std::unique_ptr<Server> server_;
   Counters counters_;
+  std::vector<std::byte> payload_;  // of the reply that is being put together
   LatencyHistogram hit_latency_;
   LatencyHistogram miss_latency_;
   bool table_complete_ = false;
@@ -144,6 +147,7 @@ class Daemon final : public LiveDaemon {
   std::atomic<std::uint64_t> table_bytes_ = 0;
   std::atomic<std::uint64_t> verified_since_review_ = 0;
 
+  bool table_lacks_ = false;               // answers that found no room; storage thread
   std::unique_ptr<PublishedTable> table_;  // storage thread, once start() is through
   std::unique_ptr<AdminService> admin_;    // background thread
 

@@ -20,6 +20,7 @@ namespace table = core::shared_table;
 
 constexpr std::uint64_t kEntryBytes = 512;  // of heap, to start with
 constexpr std::uint32_t kLeastSlots = 4096;
+constexpr std::size_t kReserveBytes = 1 << 20;
 
 core::Error system_error(const std::string& what) {
   const auto code = errno == ENOSPC || errno == ENOMEM ? core::ErrorCode::kExhausted
@@ -38,9 +39,10 @@ class FileDescriptor {
   FileDescriptor(const FileDescriptor&) = delete;
   FileDescriptor& operator=(const FileDescriptor&) = delete;
   [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] int release() const { return std::exchange(fd_, -1); }
 
  private:
-  int fd_;
+  mutable int fd_;
 };
 
 }  // namespace
@@ -56,7 +58,7 @@ core::Result<std::shared_ptr<TableMapping>> TableMapping::create(const std::file
     return system_error(temporary);
   }
   const std::size_t bytes = table::table_bytes(slot_count, heap_bytes);
-  // Not allocated ahead: pages appear as they are written, so an empty table is small.
+  // The heap is not allocated ahead: an empty table is small. reserve() does it as it is needed.
   if (::fchmod(file.get(), 0644) != 0 || ::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) {
     return system_error(temporary);
   }
@@ -64,11 +66,31 @@ core::Result<std::shared_ptr<TableMapping>> TableMapping::create(const std::file
   if (address == MAP_FAILED) {
     return system_error(temporary);
   }
-  return std::shared_ptr<TableMapping>(new TableMapping({static_cast<std::byte*>(address), bytes}));
+  std::shared_ptr<TableMapping> made(
+      new TableMapping({static_cast<std::byte*>(address), bytes}, file.release()));
+  const auto reserved = made->reserve(table::table_bytes(slot_count, 0));
+  return reserved ? core::Result<std::shared_ptr<TableMapping>>(std::move(made)) : reserved.error();
+}
+
+// A page that the file system has no room for would be a SIGBUS at the first write to it.
+core::Status TableMapping::reserve(std::size_t bytes) {
+  if (bytes <= reserved_) {
+    return core::ok_status();
+  }
+  const std::size_t wanted = std::min((bytes / kReserveBytes + 1) * kReserveBytes, memory_.size());
+  const int failed = ::posix_fallocate(
+      file_, static_cast<off_t>(reserved_), static_cast<off_t>(wanted - reserved_));
+  if (failed != 0) {
+    return core::make_error(core::ErrorCode::kExhausted,
+                            std::string("shared table: ") + std::strerror(failed));
+  }
+  reserved_ = wanted;
+  return core::ok_status();
 }
 
 TableMapping::~TableMapping() {
   ::munmap(memory_.data(), memory_.size());
+  ::close(file_);
 }
 
 PublishedTable::PublishedTable(std::filesystem::path path, OnNew on_new)
@@ -91,13 +113,36 @@ core::Result<std::unique_ptr<PublishedTable>> PublishedTable::create(std::filesy
 }
 
 core::Status PublishedTable::put(const core::KeyHash& key, const core::Decision& decision) {
-  auto status = writer_->put(key, decision);
+  auto status = put_reserved(key, decision);
   if (status || status.error().code != core::ErrorCode::kExhausted) {
     return status;
   }
-  const bool slots_full = writer_->entries() >= slot_count_ / 2;
-  status = renew(slots_full ? slot_count_ * 2 : slot_count_, heap_bytes_ * 2);
-  return status ? writer_->put(key, decision) : status;
+  // By what is current, not by what was: answers that are replaced again and again do not add up.
+  const std::uint64_t live = live_heap_bytes() + table::kMaxDecisionBytes;
+  const auto slots =
+      std::max(kLeastSlots, std::bit_ceil(static_cast<std::uint32_t>(writer_->entries() + 1) * 2));
+  status = renew(slots, std::max<std::uint64_t>(slots / 2 * kEntryBytes, live + live / 2));
+  return status ? put_reserved(key, decision) : status;
+}
+
+core::Status PublishedTable::put_reserved(const core::KeyHash& key,
+                                          const core::Decision& decision) {
+  const std::size_t end = table::table_bytes(slot_count_, writer_->heap_used());
+  const auto reserved =
+      mapping_->reserve(std::min(end + table::kMaxDecisionBytes, mapping_->memory().size()));
+  return reserved ? writer_->put(key, decision) : reserved;
+}
+
+std::uint64_t PublishedTable::live_heap_bytes() const {
+  std::uint64_t bytes = 0;
+  for (std::uint32_t i = 0; i < slot_count_; ++i) {
+    table::Slot slot;
+    std::memcpy(&slot,
+                mapping_->memory().data() + table::kHeaderBytes + std::size_t{i} * sizeof slot,
+                sizeof slot);
+    bytes += (slot.length + 7U) / 8 * 8;
+  }
+  return bytes;
 }
 
 void PublishedTable::remove(const core::KeyHash& key) {
@@ -119,11 +164,14 @@ core::Status PublishedTable::renew(std::uint32_t slot_count, std::uint64_t heap_
     const auto old = snapshot_->mapping->memory();
     for (std::uint32_t i = 0; i < slot_count_; ++i) {
       table::Slot slot;
-      std::memcpy(&slot, old.data() + table::kHeaderBytes + i * sizeof slot, sizeof slot);
+      std::memcpy(
+          &slot, old.data() + table::kHeaderBytes + std::size_t{i} * sizeof slot, sizeof slot);
       const core::KeyHash key = std::bit_cast<core::KeyHash>(slot.key);
       if (const auto decision = slot.length != 0 ? snapshot_->view.find(key) : std::nullopt) {
-        const auto status = next.put(key, *decision);
-        if (!status) {
+        const std::size_t end = table::table_bytes(slot_count, next.heap_used());
+        auto status = (*mapping)->reserve(
+            std::min(end + table::kMaxDecisionBytes, (*mapping)->memory().size()));
+        if (!status || !(status = next.put(key, *decision))) {
           return status;
         }
       }
@@ -141,7 +189,7 @@ core::Status PublishedTable::renew(std::uint32_t slot_count, std::uint64_t heap_
   }
   writer_.emplace(next);
   slot_count_ = slot_count;
-  heap_bytes_ = heap_bytes;
+  mapping_ = *mapping;
   snapshot_ = std::make_shared<const TableSnapshot>(TableSnapshot{*mapping, *view});
   on_new_(snapshot_);
   return core::ok_status();

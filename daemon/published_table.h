@@ -26,10 +26,14 @@ class TableMapping {
   TableMapping(const TableMapping&) = delete;
   TableMapping& operator=(const TableMapping&) = delete;
   [[nodiscard]] std::span<std::byte> memory() const { return memory_; }
+  // Makes sure that the first `bytes` can be written. Errors: kExhausted (the file system is full).
+  core::Status reserve(std::size_t bytes);
 
  private:
-  explicit TableMapping(std::span<std::byte> memory) : memory_(memory) {}
+  TableMapping(std::span<std::byte> memory, int file) : memory_(memory), file_(file) {}
   std::span<std::byte> memory_;
+  int file_;
+  std::size_t reserved_ = 0;
 };
 
 // Readable from any thread for as long as it is held.
@@ -54,12 +58,14 @@ class PublishedTable {
 
  private:
   PublishedTable(std::filesystem::path path, OnNew on_new);
+  core::Status put_reserved(const core::KeyHash& key, const core::Decision& decision);
+  [[nodiscard]] std::uint64_t live_heap_bytes() const;
   core::Status renew(std::uint32_t slot_count, std::uint64_t heap_bytes);
   std::filesystem::path path_;
   OnNew on_new_;
   std::uint64_t generation_ = 0;
   std::uint32_t slot_count_ = 0;
-  std::uint64_t heap_bytes_ = 0;
+  std::shared_ptr<TableMapping> mapping_;  // the current one
   std::shared_ptr<const TableSnapshot> snapshot_;
   std::optional<core::shared_table::Writer> writer_;
 };

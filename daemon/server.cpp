@@ -22,13 +22,20 @@ struct Server::Connection {
   uv_pipe_t pipe{};
   Server* server = nullptr;
   Client client;
-  std::vector<std::byte> input;  // an incomplete frame; without capacity while idle
+  std::vector<std::byte> input;  // an incomplete frame, or what waits for the next turn
   std::size_t unread_bytes = 0;  // handed to the kernel or waiting to be
   bool closing_after_write = false;
+  bool paused = false;
+  bool counted = false;       // in by_uid_
+  std::uint64_t turn_ms = 0;  // the loop's time when its turn began
+  std::uint64_t turn_began_ns = 0;
 };
 
 struct Server::Listener {
   uv_pipe_t pipe{};
+};
+struct Server::Pauser {
+  uv_idle_t idle{};
 };
 
 namespace {
@@ -36,6 +43,9 @@ namespace {
 constexpr int kBacklog = 1024;
 constexpr std::size_t kMaxContexts = 64;
 constexpr std::size_t kReadBytes = 65536;
+constexpr std::size_t kReplyBytes = 65536;  // collected before they are written
+// For how long one client's requests may keep the others waiting.
+constexpr std::uint64_t kTurnNs = 1'000'000;
 
 struct WriteRequest {
   uv_write_t write{};
@@ -67,13 +77,20 @@ Server::Server(uv_loop_s* loop, Handler handler, Limits limits, std::string tabl
     : loop_(loop),
       handler_(std::move(handler)),
       limits_(limits),
-      table_path_(std::move(table_path)) {}
+      table_path_(std::move(table_path)),
+      pauser_(new Pauser) {
+  uv_idle_init(loop_, &pauser_->idle);
+  pauser_->idle.data = this;
+}
 
 Server::~Server() {
   close();
   while (!connections_.empty()) {
     drop(*connections_.begin()->second);
   }
+  uv_close(reinterpret_cast<uv_handle_t*>(&pauser_->idle), [](uv_handle_t* handle) {
+    delete reinterpret_cast<Pauser*>(handle);  // its first member
+  });
 }
 
 core::Status Server::listen(const std::filesystem::path& path) {
@@ -154,12 +171,18 @@ void Server::accept() {
   client.uid = peer.uid;
   client.gid = peer.gid;
   client.pid = static_cast<std::uint32_t>(peer.pid);
-  if (connections_.size() > limits_.max_clients) {
+  connection->counted = true;
+  const std::size_t of_user = ++by_uid_[client.uid];
+  if (connections_.size() > limits_.max_clients || of_user > limits_.max_user_clients) {
     refuse(*connection, 0, core::make_error(core::ErrorCode::kExhausted, "too many clients"));
     return;
   }
+  start_reading(*connection);
+}
+
+void Server::start_reading(Connection& connection) {
   uv_read_start(
-      stream,
+      reinterpret_cast<uv_stream_t*>(&connection.pipe),
       [](uv_handle_t*, std::size_t, uv_buf_t* buffer) {
         // One buffer for all: it is copied from before the next read.
         static thread_local std::vector<char> shared(kReadBytes);
@@ -178,17 +201,56 @@ void Server::accept() {
 
 void Server::on_bytes(Connection& connection, std::span<const std::byte> bytes) {
   auto& input = connection.input;
-  if (!input.empty()) {
-    input.insert(input.end(), bytes.begin(), bytes.end());
-    bytes = input;
+  const bool fresh = input.empty();
+  if (!fresh && !keep(connection, bytes)) {
+    return;
   }
+  const auto used = take_frames(connection, fresh ? bytes : std::span<const std::byte>(input));
+  if (!used) {
+    return;
+  }
+  if (fresh) {
+    keep(connection, bytes.subspan(*used));
+  } else if (*used > 0) {
+    input_bytes_ -= *used;
+    input.erase(input.begin(), input.begin() + static_cast<std::ptrdiff_t>(*used));
+    if (input.empty()) {
+      std::vector<std::byte>().swap(input);  // idle clients cost no buffer
+    }
+  }
+}
+
+// Appends to an unfinished frame. False: the connection was dropped.
+bool Server::keep(Connection& connection, std::span<const std::byte> rest) {
+  if (input_bytes_ + rest.size() > limits_.max_total_bytes) {
+    spdlog::info("dropping client {} (pid {}): unfinished requests of all clients are too long",
+                 connection.client.id,
+                 connection.client.pid);
+    drop(connection);
+    return false;
+  }
+  input_bytes_ += rest.size();
+  connection.input.insert(connection.input.end(), rest.begin(), rest.end());
+  return true;
+}
+
+std::optional<std::size_t> Server::take_frames(Connection& connection,
+                                               std::span<const std::byte> bytes) {
+  const std::uint64_t id = connection.client.id;
+  if (connection.turn_ms != uv_now(loop_)) {
+    connection.turn_ms = uv_now(loop_);
+    connection.turn_began_ns = uv_hrtime();
+  }
+  replies_to_ = id;
   std::size_t used = 0;
-  while (true) {
+  bool open = true;
+  while (open) {
     const auto rest = bytes.subspan(used);
     const auto header = wire::decode_header(rest);
     if (!header) {
       refuse(connection, 0, header.error());
-      return;
+      open = false;
+      break;
     }
     if (!*header) {
       break;
@@ -200,26 +262,60 @@ void Server::on_bytes(Connection& connection, std::span<const std::byte> bytes) 
           core::make_error(core::ErrorCode::kUnsupported,
                            "this daemon speaks protocol " + std::to_string(wire::kProtocolVersion) +
                                ", not " + std::to_string((*header)->version)));
-      return;
+      open = false;
+      break;
     }
     const std::size_t whole = wire::kHeaderBytes + (*header)->payload_bytes;
     if (rest.size() < whole) {
       break;
     }
-    const std::uint64_t id = connection.client.id;
-    if (!take_frame(
-            connection, **header, rest.subspan(wire::kHeaderBytes, (*header)->payload_bytes)) ||
-        !connections_.contains(id)) {
-      return;
-    }
+    open = take_frame(
+               connection, **header, rest.subspan(wire::kHeaderBytes, (*header)->payload_bytes)) &&
+           connections_.contains(id);
     used += whole;
+    if (open && used < bytes.size() && uv_hrtime() - connection.turn_began_ns > kTurnNs) {
+      pause(connection);
+      break;
+    }
   }
-  const auto rest = bytes.subspan(used);
-  if (rest.empty()) {
-    std::vector<std::byte>().swap(input);  // idle clients cost no buffer
-  } else {
-    std::vector<std::byte> kept(rest.begin(), rest.end());
-    input.swap(kept);
+  replies_to_ = 0;
+  if (connections_.contains(id)) {
+    const bool closing = connection.closing_after_write;
+    write(connection, replies_);  // may drop it
+    open = open && !closing && connections_.contains(id);
+  }
+  replies_.clear();
+  return open ? std::optional(used) : std::nullopt;
+}
+
+// Until the next turn of the loop, when the others have had theirs.
+void Server::pause(Connection& connection) {
+  if (connection.paused) {
+    return;
+  }
+  connection.paused = true;
+  uv_read_stop(reinterpret_cast<uv_stream_t*>(&connection.pipe));
+  paused_.push_back(connection.client.id);
+  uv_idle_start(&pauser_->idle,
+                [](uv_idle_t* idle) { static_cast<Server*>(idle->data)->resume_paused(); });
+}
+
+void Server::resume_paused() {
+  std::vector<std::uint64_t> turn;
+  turn.swap(paused_);
+  uv_idle_stop(&pauser_->idle);
+  for (const std::uint64_t id : turn) {
+    const auto found = connections_.find(id);
+    if (found == connections_.end()) {
+      continue;
+    }
+    Connection& connection = *found->second;
+    connection.paused = false;
+    connection.turn_ms = 0;
+    on_bytes(connection, {});
+    if (connections_.contains(id) && !connection.paused && !connection.closing_after_write) {
+      start_reading(connection);
+    }
   }
 }
 
@@ -227,6 +323,9 @@ void Server::on_bytes(Connection& connection, std::span<const std::byte> bytes) 
 bool Server::take_frame(Connection& connection,
                         const wire::Header& header,
                         std::span<const std::byte> payload) {
+  if (header.type == wire::MessageType::kQuery) {  // most of them
+    return take_query(connection, header, payload);
+  }
   const auto message = wire::decode(header, payload);
   if (!message) {
     refuse(connection, header.request_id, message.error());
@@ -249,14 +348,6 @@ bool Server::take_frame(Connection& connection,
     handler_.on_context(client.contexts.back());
     const auto id = static_cast<std::uint32_t>(client.contexts.size() - 1);
     send(client.id, request, wire::ContextId{id});
-  } else if (const auto* query = std::get_if<wire::Query>(&*message)) {
-    if (query->context_id >= client.contexts.size()) {
-      send_error(client.id,
-                 request,
-                 core::make_error(core::ErrorCode::kInvalidArgument, "unknown context"));
-    } else {
-      handler_.on_query(client, request, *query);
-    }
   } else if (const auto* report = std::get_if<wire::Report>(&*message)) {
     if (report->context_id < client.contexts.size()) {
       handler_.on_report(client, client.contexts[report->context_id], *report);
@@ -274,14 +365,63 @@ bool Server::take_frame(Connection& connection,
   return true;
 }
 
+bool Server::take_query(Connection& connection,
+                        const wire::Header& header,
+                        std::span<const std::byte> payload) {
+  Client& client = connection.client;
+  if (!wire::decode_query(payload, query_)) {
+    refuse(connection,
+           header.request_id,
+           core::make_error(core::ErrorCode::kCorrupt, "message does not decode"));
+    return false;
+  }
+  if (query_.context_id >= client.contexts.size()) {
+    send_error(client.id,
+               header.request_id,
+               core::make_error(core::ErrorCode::kInvalidArgument, "unknown context"));
+  } else {
+    handler_.on_query(client, header.request_id, query_);
+  }
+  return true;
+}
+
 void Server::send(std::uint64_t client, std::uint32_t request_id, const wire::Message& message) {
   const auto found = connections_.find(client);
-  if (found == connections_.end()) {
-    return;
+  if (found != connections_.end()) {
+    wire::encode(message, request_id, frames_for(*found->second));
+    written(*found->second);
   }
-  std::vector<std::byte> bytes;
-  wire::encode(message, request_id, bytes);
-  write(*found->second, std::move(bytes));
+}
+
+void Server::send_payload(std::uint64_t client,
+                          std::uint32_t request_id,
+                          wire::MessageType type,
+                          std::span<const std::byte> payload) {
+  const auto found = connections_.find(client);
+  if (found != connections_.end()) {
+    wire::encode_frame(type, request_id, payload, frames_for(*found->second));
+    written(*found->second);
+  }
+}
+
+std::vector<std::byte>& Server::frames_for(Connection& connection) {
+  if (connection.client.id == replies_to_) {
+    return replies_;
+  }
+  frame_.clear();
+  return frame_;
+}
+
+void Server::written(Connection& connection) {
+  if (connection.client.id != replies_to_) {
+    write(connection, frame_);
+  } else if (replies_.size() >= kReplyBytes) {
+    replies_to_ = 0;  // write() may drop it
+    const std::uint64_t id = connection.client.id;
+    write(connection, replies_);
+    replies_.clear();
+    replies_to_ = id;
+  }
 }
 
 void Server::send_error(std::uint64_t client, std::uint32_t request_id, const core::Error& error) {
@@ -296,12 +436,15 @@ void Server::refuse(Connection& connection, std::uint32_t request_id, const core
   send_error(connection.client.id, request_id, error);
 }
 
-void Server::write(Connection& connection, std::vector<std::byte> bytes) {
+void Server::write(Connection& connection, std::span<const std::byte> bytes) {
+  if (bytes.empty()) {
+    return;
+  }
   auto* stream = reinterpret_cast<uv_stream_t*>(&connection.pipe);
   std::size_t written = 0;
   if (connection.unread_bytes == 0) {  // the usual case: no allocation, no callback
-    uv_buf_t buffer =
-        uv_buf_init(reinterpret_cast<char*>(bytes.data()), static_cast<unsigned>(bytes.size()));
+    auto* data = const_cast<char*>(reinterpret_cast<const char*>(bytes.data()));  // only read
+    uv_buf_t buffer = uv_buf_init(data, static_cast<unsigned>(bytes.size()));
     const int count = uv_try_write(stream, &buffer, 1);
     if (count < 0 && count != UV_EAGAIN) {
       drop(connection);
@@ -326,10 +469,11 @@ void Server::write(Connection& connection, std::vector<std::byte> bytes) {
   }
   connection.unread_bytes += size;
   unread_bytes_ += size;
-  auto* request = new WriteRequest{{}, std::move(bytes), size, &connection};
+  const auto rest = bytes.subspan(written);
+  auto* request = new WriteRequest{{}, {rest.begin(), rest.end()}, size, &connection};
   request->write.data = request;
-  uv_buf_t buffer = uv_buf_init(reinterpret_cast<char*>(request->bytes.data() + written),
-                                static_cast<unsigned>(size));
+  uv_buf_t buffer =
+      uv_buf_init(reinterpret_cast<char*>(request->bytes.data()), static_cast<unsigned>(size));
   const auto done = [](uv_write_t* write, int status) {
     auto* finished = static_cast<WriteRequest*>(write->data);
     Connection& peer = *finished->connection;
@@ -353,6 +497,11 @@ void Server::drop(Connection& connection) {
     return;
   }
   unread_bytes_ -= connection.unread_bytes;
+  input_bytes_ -= connection.input.size();
+  if (const auto user = by_uid_.find(connection.client.uid);
+      connection.counted && user != by_uid_.end() && --user->second == 0) {
+    by_uid_.erase(user);
+  }
   connection.server = nullptr;
   connections_.erase(connection.client.id);
   uv_close(reinterpret_cast<uv_handle_t*>(&connection.pipe),

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -43,11 +44,13 @@ struct Client {
 
 // The socket and its connections: framing, limits, contexts, and who is there. What is asked goes
 // to the handler. A peer that breaks the protocol gets an Error and is closed; one that does not
-// read what it asked for is dropped. Threads: the loop.
+// read what it asked for is dropped; one that asks without end gets a turn of kTurn at a time.
+// Threads: the loop.
 class Server {
  public:
   struct Limits {
     std::size_t max_clients = 16384;
+    std::size_t max_user_clients = 12288;  // of one uid
     std::size_t max_client_bytes = 4 << 20;
     std::size_t max_total_bytes = 256 << 20;
   };
@@ -71,6 +74,11 @@ class Server {
 
   // Nothing happens where the client is gone.
   void send(std::uint64_t client, std::uint32_t request_id, const core::wire::Message& message);
+  // A message whose payload is encoded already.
+  void send_payload(std::uint64_t client,
+                    std::uint32_t request_id,
+                    core::wire::MessageType type,
+                    std::span<const std::byte> payload);
   void send_error(std::uint64_t client, std::uint32_t request_id, const core::Error& error);
   void set_limits(Limits limits) { limits_ = limits; }
   void for_each_client(const std::function<void(const Client&)>& visit) const;
@@ -87,14 +95,27 @@ class Server {
 
  private:
   struct Listener;
+  struct Pauser;
   core::Status start_listening();
   void accept();
+  void start_reading(Connection& connection);
   void on_bytes(Connection& connection, std::span<const std::byte> bytes);
+  // Takes whole frames off the front; how many bytes. Empty: the connection is closing.
+  std::optional<std::size_t> take_frames(Connection& connection, std::span<const std::byte> bytes);
+  bool keep(Connection& connection, std::span<const std::byte> rest);
+  void pause(Connection& connection);
+  void resume_paused();
   bool take_frame(Connection& connection,
                   const core::wire::Header& header,
                   std::span<const std::byte> payload);
+  bool take_query(Connection& connection,
+                  const core::wire::Header& header,
+                  std::span<const std::byte> payload);
   void refuse(Connection& connection, std::uint32_t request_id, const core::Error& error);
-  void write(Connection& connection, std::vector<std::byte> bytes);
+  // Where the next frame for this connection is appended to; then written().
+  std::vector<std::byte>& frames_for(Connection& connection);
+  void written(Connection& connection);
+  void write(Connection& connection, std::span<const std::byte> bytes);
   void drop(Connection& connection);
 
   uv_loop_s* loop_;
@@ -105,7 +126,16 @@ class Server {
   Listener* listener_ = nullptr;       // freed by its close callback
   std::uint64_t next_id_ = 1;
   std::uint64_t errors_ = 0;
-  std::size_t unread_bytes_ = 0;                                // of all clients
+  std::size_t unread_bytes_ = 0;                           // of all clients
+  std::size_t input_bytes_ = 0;                            // of all unfinished frames
+  std::unordered_map<std::uint32_t, std::size_t> by_uid_;  // connections
+  std::vector<std::uint64_t> paused_;                      // in the order of their next turn
+  Pauser* pauser_ = nullptr;                               // freed by its close callback
+  // Replies to the connection whose frames are being taken, written together.
+  std::vector<std::byte> replies_;
+  std::uint64_t replies_to_ = 0;  // its id; 0: none
+  std::vector<std::byte> frame_;  // any other reply
+  core::wire::Query query_;       // the one that is being handled: its memory is used again
   std::unordered_map<std::uint64_t, Connection*> connections_;  // freed by their close callbacks
 };
 

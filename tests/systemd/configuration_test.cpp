@@ -53,6 +53,7 @@ auto values(const Config& c) {
                   c.log_level,
                   c.admin_group,
                   c.max_clients,
+                  c.max_user_clients,
                   c.max_client_bytes,
                   c.max_total_bytes,
                   c.max_entries,
