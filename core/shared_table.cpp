@@ -161,11 +161,10 @@ Result<View> View::open(std::span<const std::byte> memory) {
   return View(memory, slots, heap);
 }
 
-std::size_t View::copy_entry(const KeyHash& key,
-                             std::span<std::byte, kMaxDecisionBytes> copy) const {
+std::span<const std::byte> View::locate(const KeyHash& key) const {
   const KeyWords wanted = words_of(key);
   if (never_used(wanted)) {
-    return 0;
+    return {};
   }
   std::uint32_t index = first_slot(wanted, slot_count_);
   for (std::uint32_t probe = 0; probe < probes(slot_count_); ++probe) {
@@ -177,28 +176,31 @@ std::size_t View::copy_entry(const KeyHash& key,
       const std::uint64_t after = load_word(word_of(slot, kSequenceAndLength));
       const std::uint64_t length = before >> 32;
       if (before != after || (before & 1) != 0 || length <= kEntryPrefixBytes ||
-          length > copy.size() || offset > heap_bytes_ || length > heap_bytes_ - offset) {
-        return 0;
+          length > kMaxDecisionBytes || offset > heap_bytes_ || length > heap_bytes_ - offset) {
+        return {};
       }
-      // The check and the decoder must see the same bytes, whatever the other side does meanwhile.
-      std::memcpy(copy.data(), slot_at(memory_, slot_count_) + offset, length);
-      return is_intact(copy.first(length), key) ? length : 0;
+      return {slot_at(memory_, slot_count_) + offset, length};
     }
     if (never_used(found)) {
-      return 0;
+      return {};
     }
     index = (index + 1) & (slot_count_ - 1);
   }
-  return 0;
+  return {};
 }
 
 std::optional<Decision> View::find(const KeyHash& key) const {
-  std::array<std::byte, kMaxDecisionBytes> copy;  // NOLINT: filled up to length
-  const std::size_t length = copy_entry(key, copy);
-  if (length == 0) {
+  const std::span<const std::byte> shared = locate(key);
+  if (shared.empty()) {
     return std::nullopt;
   }
-  const std::span<const std::byte> entry(copy.data(), length);
+  // The check and the decoder must see the same bytes, whatever the other side does meanwhile.
+  std::array<std::byte, kMaxDecisionBytes> copy;  // NOLINT: filled up to length
+  std::memcpy(copy.data(), shared.data(), shared.size());
+  const std::span<const std::byte> entry(copy.data(), shared.size());
+  if (!is_intact(entry, key)) {
+    return std::nullopt;
+  }
   ByteReader reader(entry.subspan(kEntryPrefixBytes));
   Decision decision;
   if (!decode(reader, decision) || !reader.at_end()) {
@@ -207,14 +209,12 @@ std::optional<Decision> View::find(const KeyHash& key) const {
   return decision;
 }
 
-bool View::find_encoded(const KeyHash& key, std::vector<std::byte>& out) const {
-  std::array<std::byte, kMaxDecisionBytes> copy;  // NOLINT: filled up to length
-  const std::size_t length = copy_entry(key, copy);
-  if (length == 0) {
+bool View::copy_own(const KeyHash& key, std::vector<std::byte>& out) const {
+  const std::span<const std::byte> entry = locate(key);
+  if (entry.empty()) {
     return false;
   }
-  const auto decision = std::span(copy).first(length).subspan(kEntryPrefixBytes);
-  out.insert(out.end(), decision.begin(), decision.end());
+  out.insert(out.end(), entry.begin() + kEntryPrefixBytes, entry.end());
   return true;
 }
 

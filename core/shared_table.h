@@ -57,14 +57,14 @@ class View {
   // The answer, absent where there is none or the slot is being changed. Allocates only the
   // decision.
   [[nodiscard]] std::optional<Decision> find(const KeyHash& key) const;
-  // The same without decoding: appends the encoded decision to `out`, checksum verified. False, and
-  // nothing appended, where find() finds nothing (or the bytes are no decision).
-  [[nodiscard]] bool find_encoded(const KeyHash& key, std::vector<std::byte>& out) const;
+  // For the process that writes the table: appends the encoded decision to `out`, as put() wrote
+  // it, without checking or decoding it. False, and nothing appended, where there is none.
+  [[nodiscard]] bool copy_own(const KeyHash& key, std::vector<std::byte>& out) const;
   [[nodiscard]] bool superseded() const;
 
  private:
-  // A private copy of the entry of `key` in `copy`: its length, 0 where there is none.
-  std::size_t copy_entry(const KeyHash& key, std::span<std::byte, kMaxDecisionBytes> copy) const;
+  // Where the entry of `key` lies, within bounds; empty where there is none.
+  [[nodiscard]] std::span<const std::byte> locate(const KeyHash& key) const;
   View(std::span<const std::byte> memory, std::uint32_t slot_count, std::size_t heap_bytes);
   std::span<const std::byte> memory_;
   std::uint32_t slot_count_;

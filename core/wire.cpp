@@ -231,11 +231,17 @@ static_assert(std::is_same_v<std::variant_alternative_t<0, Message>, Hello>);
 static_assert(std::variant_size_v<Message> == static_cast<std::size_t>(MessageType::kPong));
 
 void put_header(ByteWriter& out, MessageType type, std::uint32_t request_id, std::size_t payload) {
-  out.u32(kMagic);
-  out.u16(kProtocolVersion);
-  out.u16(static_cast<std::uint16_t>(type));
-  out.u32(request_id);
-  out.u32(static_cast<std::uint32_t>(payload));
+  struct {
+    std::uint32_t magic = kMagic;
+    std::uint16_t version = kProtocolVersion;
+    std::uint16_t type;
+    std::uint32_t request_id;
+    std::uint32_t payload_bytes;
+  } const header{.type = static_cast<std::uint16_t>(type),
+                 .request_id = request_id,
+                 .payload_bytes = static_cast<std::uint32_t>(payload)};
+  static_assert(sizeof header == kHeaderBytes);
+  out.bytes(std::as_bytes(std::span(&header, 1)));
 }
 
 const ErrorMessage kTooLong{ErrorCode::kExhausted,
@@ -258,22 +264,47 @@ void encode(const Message& message, std::uint32_t request_id, std::vector<std::b
   std::memcpy(out.data() + start + kHeaderBytes - sizeof length, &length, sizeof length);
 }
 
-void encode_frame(MessageType type,
-                  std::uint32_t request_id,
-                  std::span<const std::byte> payload,
-                  std::vector<std::byte>& out) {
-  if (payload.size() > kMaxPayloadBytes) {
-    encode(kTooLong, request_id, out);
-    return;
-  }
-  ByteWriter writer(out);
-  put_header(writer, type, request_id, payload.size());
-  writer.bytes(payload);
-}
-
 bool decode_query(std::span<const std::byte> payload, Query& query) {
   ByteReader in(payload);
   return get(in, query) && in.remaining() == 0;
+}
+
+std::optional<PlainQuery> plain_query(std::span<const std::byte> payload) {
+  // Context, constraints, entries, whether to measure misses, count: see put().
+  constexpr std::size_t kFixedBytes = 4 + 20 + 2 + 1 + 2;
+  static const std::vector<std::byte> kPlain = [] {
+    std::vector<std::byte> bytes;
+    ByteWriter out(bytes);
+    put(out, Constraints{});
+    out.u16(kMaxDecisionEntries);
+    return bytes;
+  }();
+  if (payload.size() < kFixedBytes ||
+      std::memcmp(payload.data() + 4, kPlain.data(), kPlain.size()) != 0) {
+    return std::nullopt;
+  }
+  ByteReader in(payload);
+  PlainQuery query;
+  query.context_id = in.u32();
+  ByteReader rest(payload.subspan(4 + kPlain.size()));
+  const std::uint8_t verify = rest.u8();
+  const std::size_t count = rest.u16();
+  if (verify > 1 || count > kMaxProblemsPerQuery || rest.remaining() != count * sizeof(Problem)) {
+    return std::nullopt;
+  }
+  query.problems = payload.subspan(kFixedBytes);
+  return query;
+}
+
+void begin_answer(std::uint32_t request_id, std::uint16_t decisions, std::vector<std::byte>& out) {
+  ByteWriter writer(out);
+  put_header(writer, MessageType::kAnswer, request_id, 0);
+  writer.u16(decisions);
+}
+
+void end_answer(std::size_t start, std::vector<std::byte>& out) {
+  const auto length = static_cast<std::uint32_t>(out.size() - start - kHeaderBytes);
+  std::memcpy(out.data() + start + kHeaderBytes - sizeof length, &length, sizeof length);
 }
 
 Lookup<Header> decode_header(std::span<const std::byte> bytes) {

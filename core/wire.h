@@ -126,14 +126,22 @@ void encode(const Message& message, std::uint32_t request_id, std::vector<std::b
 // answers it with an Error message in its own version and closes.
 [[nodiscard]] Lookup<Header> decode_header(std::span<const std::byte> bytes);
 
-// A frame around a payload that is encoded already.
-void encode_frame(MessageType type,
-                  std::uint32_t request_id,
-                  std::span<const std::byte> payload,
-                  std::vector<std::byte>& out);
-
 // The payload of a Query into `query`, whose memory is used again. False: does not decode.
 [[nodiscard]] bool decode_query(std::span<const std::byte> payload, Query& query);
+
+// A query that wants whatever is best, with the bytes of its problems as they came: enough to look
+// them up, because what is not canonical has a hash that nothing stands under. Absent: any other
+// query, or none.
+struct PlainQuery {
+  std::uint32_t context_id = 0;
+  std::span<const std::byte> problems;  // each sizeof(Problem) bytes
+};
+[[nodiscard]] std::optional<PlainQuery> plain_query(std::span<const std::byte> payload);
+
+// Begins the frame of an Answer at the end of `out`, to which as many encoded decisions are then
+// appended; end_answer() makes it whole. `start` is where it began.
+void begin_answer(std::uint32_t request_id, std::uint16_t decisions, std::vector<std::byte>& out);
+void end_answer(std::size_t start, std::vector<std::byte>& out);
 
 // Decodes the payload that follows `header`. Every length, count and enumeration is checked,
 // problems are canonicalised, trailing bytes are refused. Errors: kCorrupt, kUnsupported (unknown

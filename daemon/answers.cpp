@@ -38,12 +38,8 @@ Answers::Measured Answers::measured(const core::KeyHash& hash,
   return {std::move(found), false};
 }
 
-bool Answers::copy_measured(const core::KeyHash& hash,
-                            const core::Constraints& constraints,
-                            std::size_t max_entries,
-                            std::vector<std::byte>& out) const {
-  return table_ && max_entries >= core::kMaxDecisionEntries && constraints == core::Constraints{} &&
-         table_->view.find_encoded(hash, out);
+bool Answers::copy_measured(const core::KeyHash& hash, std::vector<std::byte>& out) const {
+  return table_ && table_->view.copy_own(hash, out);
 }
 
 core::Decision Answers::predicted(const core::Key& key,

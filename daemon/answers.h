@@ -36,12 +36,8 @@ class Answers {
   [[nodiscard]] Measured measured(const core::KeyHash& hash,
                                   const core::Constraints& constraints,
                                   std::size_t max_entries) const;
-  // Appends the encoded answer to `out` where that needs no more than copying: the table has it, it
-  // fits, and nothing is asked of it. False, and nothing appended, otherwise.
-  [[nodiscard]] bool copy_measured(const core::KeyHash& hash,
-                                   const core::Constraints& constraints,
-                                   std::size_t max_entries,
-                                   std::vector<std::byte>& out) const;
+  // Appends the table's answer, encoded, to `out`. False, and nothing appended, without one.
+  [[nodiscard]] bool copy_measured(const core::KeyHash& hash, std::vector<std::byte>& out) const;
   // The champion's answer; abstains without one.
   [[nodiscard]] core::Decision predicted(const core::Key& key,
                                          const core::Constraints& constraints,

@@ -237,6 +237,10 @@ void Daemon::fill_table() {
 
 core::Status Daemon::open_socket() {
   Server::Handler handler{
+      [this](Client& client,
+             std::uint32_t id,
+             const core::wire::PlainQuery& query,
+             std::vector<std::byte>& out) { return on_plain_query(client, id, query, out); },
       [this](Client& client, std::uint32_t id, const core::wire::Query& query) {
         on_query(client, id, query);
       },

@@ -77,7 +77,10 @@ class Daemon final : public LiveDaemon {
   // serving.cpp, loop
   void on_context(const ClientContext& context);
   void on_query(Client& client, std::uint32_t request_id, const core::wire::Query& query);
-  bool answer_from_table(Client& client, std::uint32_t request_id, const core::wire::Query& query);
+  bool on_plain_query(Client& client,
+                      std::uint32_t request_id,
+                      const core::wire::PlainQuery& query,
+                      std::vector<std::byte>& out);
   void on_report(Client& client, const ClientContext& context, const core::wire::Report& report);
   void on_admin(Client& client, std::uint32_t request_id, const std::string& json);
   // Hands over a piece once the client has read most of the earlier ones. Background thread.
@@ -127,7 +130,6 @@ class Daemon final : public LiveDaemon {
   std::unique_ptr<Supervisor> supervisor_;
   std::unique_ptr<Server> server_;
   Counters counters_;
-  std::vector<std::byte> payload_;  // of the reply that is being put together
   LatencyHistogram hit_latency_;
   LatencyHistogram miss_latency_;
   bool table_complete_ = false;

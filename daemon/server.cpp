@@ -46,6 +46,7 @@ constexpr std::size_t kReadBytes = 65536;
 constexpr std::size_t kReplyBytes = 65536;  // collected before they are written
 // For how long one client's requests may keep the others waiting.
 constexpr std::uint64_t kTurnNs = 1'000'000;
+constexpr unsigned kFramesBetweenClocks = 8;
 
 struct WriteRequest {
   uv_write_t write{};
@@ -243,6 +244,7 @@ std::optional<std::size_t> Server::take_frames(Connection& connection,
   }
   replies_to_ = id;
   std::size_t used = 0;
+  unsigned frames = 0;
   bool open = true;
   while (open) {
     const auto rest = bytes.subspan(used);
@@ -273,7 +275,8 @@ std::optional<std::size_t> Server::take_frames(Connection& connection,
                connection, **header, rest.subspan(wire::kHeaderBytes, (*header)->payload_bytes)) &&
            connections_.contains(id);
     used += whole;
-    if (open && used < bytes.size() && uv_hrtime() - connection.turn_began_ns > kTurnNs) {
+    if (open && used < bytes.size() && ++frames % kFramesBetweenClocks == 0 &&
+        uv_hrtime() - connection.turn_began_ns > kTurnNs) {
       pause(connection);
       break;
     }
@@ -369,6 +372,12 @@ bool Server::take_query(Connection& connection,
                         const wire::Header& header,
                         std::span<const std::byte> payload) {
   Client& client = connection.client;
+  const auto plain = wire::plain_query(payload);
+  if (plain && plain->context_id < client.contexts.size() &&
+      handler_.on_plain_query(client, header.request_id, *plain, replies_)) {
+    written(connection);
+    return true;
+  }
   if (!wire::decode_query(payload, query_)) {
     refuse(connection,
            header.request_id,
@@ -389,17 +398,6 @@ void Server::send(std::uint64_t client, std::uint32_t request_id, const wire::Me
   const auto found = connections_.find(client);
   if (found != connections_.end()) {
     wire::encode(message, request_id, frames_for(*found->second));
-    written(*found->second);
-  }
-}
-
-void Server::send_payload(std::uint64_t client,
-                          std::uint32_t request_id,
-                          wire::MessageType type,
-                          std::span<const std::byte> payload) {
-  const auto found = connections_.find(client);
-  if (found != connections_.end()) {
-    wire::encode_frame(type, request_id, payload, frames_for(*found->second));
     written(*found->second);
   }
 }

@@ -56,6 +56,12 @@ class Server {
   };
   // Each on the loop; answers go through send(), now or later.
   struct Handler {
+    // Whether the answer, a whole frame, was appended to `out`; on_query gets the others.
+    std::function<bool(Client&,
+                       std::uint32_t request_id,
+                       const core::wire::PlainQuery&,
+                       std::vector<std::byte>& out)>
+        on_plain_query;
     std::function<void(Client&, std::uint32_t request_id, const core::wire::Query&)> on_query;
     std::function<void(Client&, const ClientContext&, const core::wire::Report&)> on_report;
     std::function<void(Client&, std::uint32_t request_id, const std::string& json)> on_admin;
@@ -74,11 +80,6 @@ class Server {
 
   // Nothing happens where the client is gone.
   void send(std::uint64_t client, std::uint32_t request_id, const core::wire::Message& message);
-  // A message whose payload is encoded already.
-  void send_payload(std::uint64_t client,
-                    std::uint32_t request_id,
-                    core::wire::MessageType type,
-                    std::span<const std::byte> payload);
   void send_error(std::uint64_t client, std::uint32_t request_id, const core::Error& error);
   void set_limits(Limits limits) { limits_ = limits; }
   void for_each_client(const std::function<void(const Client&)>& visit) const;
