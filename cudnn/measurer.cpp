@@ -112,6 +112,10 @@ struct Measurer::Impl {
     }
     release();
     const CUresult result = cuda().mem_alloc(&arena, bytes);
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) {  // others have it: not the problem's fault
+      arena = 0;
+      return core::make_error(core::ErrorCode::kDenied, "the GPU's memory is in use");
+    }
     if (result != CUDA_SUCCESS) {
       arena = 0;
       return cuda_error(cuda(), "cuMemAlloc", result);

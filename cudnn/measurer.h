@@ -36,8 +36,8 @@ class Measurer {
     double gpu_us = 0;
   };
   // Times the plans of `enumeration`, which stays as it is. Errors: kExhausted (tensors and
-  // workspace over the limit, or no memory), kTimeout (`stop` said so), kInternal (the GPU faulted;
-  // nothing can be measured any more).
+  // workspace over the limit), kDenied (others have the GPU's memory), kTimeout (`stop` said so),
+  // kInternal (the GPU faulted; nothing can be measured any more).
   core::Result<Measured> measure(const core::Problem& problem,
                                  const Enumeration& enumeration,
                                  const Limits& limits,

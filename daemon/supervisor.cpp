@@ -23,7 +23,8 @@ using nlohmann::json;
 constexpr std::size_t kMaxWorkers = 16;
 constexpr std::chrono::milliseconds kFirstBackOff = 200ms;
 constexpr std::chrono::milliseconds kLongestBackOff = 60s;
-constexpr std::chrono::milliseconds kBusyPause = 500ms;
+constexpr std::chrono::milliseconds kBusyPause = 500ms;  // twice that each time, until
+constexpr std::chrono::milliseconds kLongestBusyPause = 8s;
 constexpr std::chrono::seconds kLongestHold = 30s;
 
 std::string find_worker(const Config& config) {
@@ -69,6 +70,7 @@ struct Supervisor::Worker {
   Time idle_since;
   Time not_before;  // back-off, budget or a busy GPU
   std::chrono::milliseconds back_off = kFirstBackOff;
+  std::chrono::milliseconds busy_pause = kBusyPause;
   std::uint64_t done = 0;
   std::uint64_t failed = 0;
   std::uint64_t restarts = 0;
@@ -313,6 +315,7 @@ void Supervisor::on_reply(Worker& worker, const json& reply) {
     record->provenance.source = worker.timer == "recorded" ? "recorded" : "worker";
     ++worker.done;
     worker.back_off = kFirstBackOff;
+    worker.busy_pause = kBusyPause;
     const auto pick = *worker.pick;
     end_job(worker);
     events_.on_record(std::move(*record), pick);
@@ -320,9 +323,11 @@ void Supervisor::on_reply(Worker& worker, const json& reply) {
   }
   const std::string error = text_of(reply, "error");
   const std::string why = error + ": " + text_of(reply, "message");
+  const bool told = worker.giving_way;
   end_job(worker);
   if (error == "busy") {  // the GPU, not the problem
-    worker.not_before = clock_() + kBusyPause;
+    worker.not_before = clock_() + worker.busy_pause;
+    worker.busy_pause = told ? kBusyPause : std::min(worker.busy_pause * 2, kLongestBusyPause);
     queue_.put_back(hash);
     return;
   }

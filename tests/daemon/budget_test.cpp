@@ -230,6 +230,31 @@ BOOST_AUTO_TEST_CASE(a_disturbed_measurement_is_kept_for_now_and_waits_to_be_rep
   BOOST_TEST((later.query(sample_problem(64)).source == core::Source::kMeasured));
 }
 
+BOOST_AUTO_TEST_CASE(a_busy_gpu_is_asked_less_and_less_often_and_nothing_is_blamed) {
+  const auto busy = folder.write("busy",
+                                 R"sh(#!/bin/sh
+cd "$(dirname "$0")"
+printf '%s\n' '{"hello":1,"protocol":1,"pid":1,"cudnn":91900,"timer":"gpu"}'
+while read -r line; do
+  printf '%s %s\n' "$(date +%s%3N)" "$line" >> log
+  printf '%s\n' "$(printf '%s' "$line" | sed 's/.*"id":\([0-9]*\).*/{"id":\1,"error":"busy"}/')"
+done
+)sh",
+                                 true);
+  RunningDaemon daemon(folder,
+                       {"--timer", "gpu", "--worker", busy.string(), "--verify-after-ms", "0"});
+  TestClient client(daemon.socket());
+  client.query(sample_problem(64));
+  BOOST_REQUIRE(eventually([&] { return log().size() == 3; }));
+  const auto lines = log();
+  BOOST_TEST(lines[1].at_ms - lines[0].at_ms >= 480);
+  BOOST_TEST(lines[2].at_ms - lines[1].at_ms >= 980);
+  const json status = client.admin({{"request", "status"}});
+  BOOST_TEST(status["queue"]["length"] == 1);
+  BOOST_TEST(status["queue"]["quarantined"] == 0);
+  BOOST_TEST(status["workers"][0]["failed"] == 0);
+}
+
 BOOST_AUTO_TEST_CASE(quarantine_survives_a_restart) {
   const auto deadly = folder.write("deadly",
                                    "#!/bin/sh\necho '{\"hello\":1,\"protocol\":1,\"pid\":1,"
