@@ -5,10 +5,12 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -187,6 +189,68 @@ BOOST_AUTO_TEST_CASE(ablate_compares_each_variant_with_the_papers) {
   }
 }
 
+// The shapes of the first 60 records are one family's, the next 60 are shared by two.
+BOOST_AUTO_TEST_CASE(ablate_leaves_every_problem_of_a_family_out) {
+  const testing::TemporaryFolder folder;
+  std::vector<core::Record> records = made_up_records(400);
+  std::set<std::string> keys;
+  std::erase_if(records, [&keys](const core::Record& record) {
+    return !keys.insert(core::format_hash(core::hash_key(record.key))).second;
+  });
+  write_records(folder.file("data.jsonl"), records);
+  std::ofstream(folder.file("families.csv")) << "network,family\nnet/a,one\nnet/b,two\n";
+  std::set<std::uint64_t> of_one;
+  std::set<std::uint64_t> of_two;
+  {
+    std::ofstream shapes(folder.file("shapes.csv"));
+    shapes << "c,h,w,k,r,s,pad_h,pad_w,stride_h,stride_w,dilation_h,dilation_w,groups,networks\n";
+    for (std::size_t i = 0; i < 120; ++i) {
+      const core::Problem& p = records[i].key.problem;
+      shapes << p.x.dims[1] << ',' << p.x.dims[3] << ',' << p.x.dims[4] << ',' << p.w.dims[0] << ','
+             << p.w.dims[3] << ',' << p.w.dims[4] << ',' << p.pad_before[1] << ','
+             << p.pad_before[2] << ',' << p.stride[1] << ',' << p.stride[2] << ',' << p.dilation[1]
+             << ',' << p.dilation[2] << ',' << p.groups() << ','
+             << (i < 60 ? "net/a" : "net/a|net/b|net/unknown") << '\n';
+      of_one.insert(shape_hash(p));
+      if (i >= 60) {
+        of_two.insert(shape_hash(p));
+      }
+    }
+  }
+  const auto count = [&records](const std::set<std::uint64_t>& shapes) {
+    return static_cast<std::size_t>(std::ranges::count_if(records, [&](const core::Record& r) {
+      return shapes.contains(shape_hash(r.key.problem));
+    }));
+  };
+  const auto outcome = reformerctl({"--json",
+                                    "ablate",
+                                    "--data",
+                                    folder.file("data.jsonl"),
+                                    "--hold-out-families",
+                                    folder.file("families.csv"),
+                                    "--shapes",
+                                    folder.file("shapes.csv"),
+                                    "--seeds",
+                                    "1",
+                                    "--epochs",
+                                    "2",
+                                    "--threads",
+                                    "2"});
+  BOOST_REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+  BOOST_TEST(outcome.err.find("net/unknown") != std::string::npos);
+  const json report = json::parse(outcome.out);
+  BOOST_REQUIRE(report.at("families").size() == 2U);
+  const json& one = report.at("families")[0];
+  const json& two = report.at("families")[1];
+  BOOST_TEST(one.at("family") == "one");
+  BOOST_TEST(one.at("problems") == count(of_one));
+  BOOST_TEST(one.at("training_problems") == records.size() - count(of_one));
+  BOOST_TEST(two.at("problems") == count(of_two));
+  BOOST_TEST(two.at("training_problems") == records.size() - count(of_two));
+  BOOST_TEST(report.at("all").at("problems") == count(of_one) + count(of_two));
+  BOOST_TEST(one.at("served").at("geomean_slowdown").get<double>() >= 1);
+}
+
 BOOST_AUTO_TEST_CASE(ablate_says_what_is_wrong) {
   const testing::TemporaryFolder folder;
   write_records(folder.file("few.jsonl"), made_up_records(20));
@@ -196,6 +260,16 @@ BOOST_AUTO_TEST_CASE(ablate_says_what_is_wrong) {
   const auto wrong =
       reformerctl({"ablate", "--data", folder.file("few.jsonl"), "--target", "ratio,two-hot"});
   BOOST_TEST(wrong.exit_code == cli::kExitUsage);
+  std::ofstream(folder.file("families.csv")) << "network,family\nnet/a\n";
+  const auto no_family = reformerctl({"ablate",
+                                      "--data",
+                                      folder.file("few.jsonl"),
+                                      "--hold-out-families",
+                                      folder.file("families.csv"),
+                                      "--shapes",
+                                      folder.file("families.csv")});
+  BOOST_TEST(no_family.exit_code == cli::kExitUsage);
+  BOOST_TEST(no_family.err.find("families.csv:2:") != std::string::npos, no_family.err);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
