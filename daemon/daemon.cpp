@@ -68,7 +68,8 @@ Daemon::~Daemon() {
 
 core::Status Daemon::start() {
   std::signal(SIGPIPE, SIG_IGN);
-  rlimit files{};  // each client takes one
+  std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is a full disk, not the end
+  rlimit files{};                 // each client takes one
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;
     (void)::setrlimit(RLIMIT_NOFILE, &files);

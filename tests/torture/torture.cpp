@@ -1,0 +1,329 @@
+// A whole reformerd under load, hurt again and again; counts what was acknowledged and lost.
+//
+//   torture --minutes N [--seed S]
+//
+// Each round is one of: kill -9 at a random moment; a stopped (SIGSTOP) daemon against a client; a
+// file of the database damaged; the file system of the state full for a while; hostile connections.
+// After each round every acknowledged measurement must be there, whole. Ends with one summary line,
+// and with exit code 1 if anything was lost or grew.
+#include "core/problem_text.h"
+#include "core/wire.h"
+#include "libclient/client.h"
+#include "tests/daemon/running_daemon.h"
+
+#include <fmt/core.h>
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace reformer;
+using namespace reformer::testing;
+namespace fs = std::filesystem;
+namespace wire = core::wire;
+using Clock = std::chrono::steady_clock;
+
+struct Tally {
+  std::uint64_t kills = 0, stops = 0, damages = 0, full_disks = 0, hostile = 0;
+  std::uint64_t acknowledged = 0, lost = 0, lost_with_damaged_files = 0, restarts = 0;
+  std::uint64_t unserved = 0;  // rounds after which the daemon did not serve
+  std::uint64_t late = 0;      // rounds in which a hung daemon cost a client more than 5 ms in all
+  double first_mib = 0, last_mib = 0;
+  std::size_t first_files = 0, last_files = 0;
+};
+
+double resident_mib(pid_t pid) {
+  std::ifstream statm("/proc/" + std::to_string(pid) + "/statm");
+  double total = 0;
+  double resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
+}
+std::size_t open_files(pid_t pid) {
+  std::error_code error;
+  std::size_t count = 0;
+  for (fs::directory_iterator entry("/proc/" + std::to_string(pid) + "/fd", error), end;
+       !error && entry != end;
+       entry.increment(error)) {
+    ++count;
+  }
+  return count;
+}
+
+class Torture {
+ public:
+  explicit Torture(unsigned seed) : random_(seed) { start(); }
+
+  void round() {
+    switch (random_() % 8) {
+      case 0:
+        stopped_daemon();
+        break;
+      case 1:
+        damaged_file();
+        break;
+      case 2:
+        full_disk();
+        break;
+      case 3:
+        hostile_connections();
+        break;
+      default:
+        kill_under_load();
+    }
+  }
+  void finish() {
+    check("at the end");
+    note_growth();
+  }
+  [[nodiscard]] const Tally& tally() const { return tally_; }
+
+ private:
+  void start(std::vector<std::string> more = {"--timer", "none"}) {
+    daemon_.reset();
+    daemon_ = std::make_unique<RunningDaemon>(folder_, std::move(more));
+    ++tally_.restarts;
+    if (!TestClient(daemon_->socket()).connected()) {
+      ++tally_.unserved;
+      fmt::print(stderr, "torture: it does not start: {}\n", daemon_->log());
+    }
+  }
+  // Stores measurements of new problems until `stop` or the end of the connection.
+  void write_until(const std::atomic<bool>& stop, std::size_t most = SIZE_MAX) {
+    TestClient client(daemon_->socket());
+    for (std::size_t i = 0; i < most && !stop; ++i) {
+      const int channels = next_++ * 8;
+      const auto reply = client.admin(
+          {{"request", "import"}, {"lines", {sample_line(channels, 1 + channels % 97)}}});
+      if (!reply.contains("stored")) {
+        return;  // not acknowledged: it may be there or not
+      }
+      acknowledged_.insert(channels);
+      ++tally_.acknowledged;
+    }
+  }
+  // Every acknowledged measurement, as it was given.
+  void check(const char* when, bool files_were_damaged = false) {
+    TestClient client(daemon_->socket());
+    if (!client.connected()) {
+      ++tally_.unserved;
+      return;
+    }
+    client.greet();
+    std::uint64_t lost = 0;
+    for (auto channels = acknowledged_.begin(); channels != acknowledged_.end();) {
+      const auto found = client.query(sample_problem(*channels));
+      const bool whole = found.source == core::Source::kMeasured && found.entries.size() == 2 &&
+                         found.entries[0].time_us == static_cast<float>(1 + *channels % 97);
+      lost += whole ? 0 : 1;
+      channels = whole ? std::next(channels) : acknowledged_.erase(channels);
+    }
+    (files_were_damaged ? tally_.lost_with_damaged_files : tally_.lost) += lost;
+    if (lost > 0 && !files_were_damaged) {
+      fmt::print(stderr, "torture: {} lost {}\n", lost, when);
+    }
+  }
+  void note_growth() {
+    const double mib = resident_mib(daemon_->pid());
+    const std::size_t files = open_files(daemon_->pid());
+    if (tally_.first_files == 0) {
+      tally_.first_mib = mib;
+      tally_.first_files = files;
+    }
+    tally_.last_mib = mib;
+    tally_.last_files = files;
+  }
+
+  void kill_under_load() {
+    std::atomic<bool> stop = false;
+    std::jthread killer([&, pid = daemon_->pid(), after = random_() % 60'000] {
+      std::this_thread::sleep_for(std::chrono::microseconds(after));
+      ::kill(pid, SIGKILL);
+    });
+    write_until(stop);
+    killer.join();
+    daemon_->wait();
+    ++tally_.kills;
+    start();
+    check("after kill -9");
+  }
+
+  void stopped_daemon() {
+    daemon_->signal(SIGSTOP);
+    ++tally_.stops;
+    client::Options options;
+    options.socket_path = daemon_->socket();
+    options.freeze_file = "";
+    const auto made = std::move(*client::Client::create(options));
+    client::ContextInfo info;
+    info.context = recorded_context();
+    const auto context = *made->add_context(std::move(info));
+    double waited_ms = 0;
+    for (int i = 0; i < 1000; ++i) {
+      const auto problem = core::parse_problem(sample_problem(100'000 + 8 * i)).value();
+      const auto start = Clock::now();
+      (void)made->query(context, problem);
+      const double ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+      waited_ms += ms > 0.5 ? ms : 0;  // the rest is the look-up itself
+    }
+    tally_.late += waited_ms > 10 ? 1 : 0;  // 5 ms, and what else runs on this machine
+    daemon_->signal(SIGCONT);
+    check("after SIGSTOP");
+  }
+
+  void damaged_file() {
+    const std::atomic<bool> stop = false;
+    write_until(stop, 20);
+    daemon_->signal(random_() % 2 == 0 ? SIGKILL : SIGTERM);
+    daemon_->wait();
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(folder_.path() / "state" / "database")) {
+      if (entry.is_regular_file() && entry.file_size() > 0) {
+        files.push_back(entry.path());
+      }
+    }
+    if (!files.empty()) {
+      const fs::path& file = files[random_() % files.size()];
+      const auto size = static_cast<std::int64_t>(fs::file_size(file));
+      std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
+      bytes.seekp(static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(size)));
+      const std::string garbage(std::min<std::size_t>(static_cast<std::size_t>(size), 64), '\x5a');
+      bytes.write(garbage.data(), static_cast<std::streamsize>(garbage.size()));
+    }
+    ++tally_.damages;
+    start();
+    check("with a damaged file", true);
+  }
+
+  // RLIMIT_FSIZE stops the log from growing, as a full disk does; then there is room again.
+  void full_disk() {
+    rlimit limit{};
+    ::prlimit(daemon_->pid(), RLIMIT_FSIZE, nullptr, &limit);
+    rlimit tight = limit;
+    tight.rlim_cur = 4096;
+    ::prlimit(daemon_->pid(), RLIMIT_FSIZE, &tight, nullptr);
+    const std::atomic<bool> stop = false;
+    write_until(stop, 20);
+    check("with a full disk");
+    ::prlimit(daemon_->pid(), RLIMIT_FSIZE, &limit, nullptr);
+    ++tally_.full_disks;
+    const auto before = tally_.acknowledged;
+    write_until(stop, 5);
+    if (tally_.acknowledged == before) {
+      fmt::print(stderr, "torture: nothing can be stored after a full disk\n");
+      ++tally_.unserved;
+    }
+    check("after a full disk");
+  }
+
+  void hostile_connections() {
+    std::vector<std::byte> hello;
+    wire::encode(wire::Hello{1, "torture", "torture"}, 1, hello);
+    std::vector<std::unique_ptr<TestClient>> held;
+    for (int i = 0; i < 50; ++i, ++tally_.hostile) {
+      auto client = std::make_unique<TestClient>(daemon_->socket());
+      auto bytes = hello;
+      switch (random_() % 5) {
+        case 0:  // garbage
+          for (std::byte& byte : bytes) {
+            byte = static_cast<std::byte>(random_());
+          }
+          break;
+        case 1:  // cut short
+          bytes.resize(random_() % bytes.size());
+          break;
+        case 2:  // too long
+          bytes[14] = std::byte{0xff};
+          break;
+        case 3:  // one bit
+          bytes[random_() % bytes.size()] ^= std::byte{1};
+          break;
+        default: {  // a flood of queries whose answers are not read
+          const auto id = client->greet();
+          wire::Query query;
+          query.context_id = id;
+          query.verify_miss = false;
+          query.problems.assign(64, core::parse_problem(sample_problem(8)).value());
+          std::vector<std::byte> frame;
+          wire::encode(query, 2, frame);
+          bytes = frame;
+        }
+      }
+      client->send_bytes(bytes);
+      if (random_() % 2 == 0) {
+        held.push_back(std::move(client));
+      }
+    }
+    check("beside hostile connections");
+    held.clear();
+    note_growth();
+  }
+
+  std::mt19937_64 random_;
+  Folder folder_;
+  std::unique_ptr<RunningDaemon> daemon_;
+  std::set<int> acknowledged_;
+  int next_ = 1;
+  Tally tally_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  double minutes = 0.1;
+  unsigned seed = std::random_device{}();
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (std::string(argv[i]) == "--minutes") {
+      minutes = std::atof(argv[i + 1]);
+    } else if (std::string(argv[i]) == "--seed") {
+      seed = static_cast<unsigned>(std::atoi(argv[i + 1]));
+    }
+  }
+  ::signal(SIGPIPE, SIG_IGN);
+  fmt::print("torture: seed {}\n", seed);
+  Torture torture(seed);
+  const auto end = Clock::now() + std::chrono::duration<double>(minutes * 60);
+  while (Clock::now() < end) {
+    torture.round();
+  }
+  torture.finish();
+  const Tally& t = torture.tally();
+  const auto faults = t.kills + t.stops + t.damages + t.full_disks + t.hostile;
+  // New answers take room: what must not grow is beyond that.
+  const bool grew = t.last_files > t.first_files + 16;
+  fmt::print(
+      "torture: {} faults ({} kills, {} stops, {} damaged files, {} full disks, {} hostile "
+      "connections), {} measurements acknowledged, {} lost ({} more went with damaged files), "
+      "{} rounds not served, {} clients held up, {:.0f} -> {:.0f} MiB, {} -> {} descriptors\n",
+      faults,
+      t.kills,
+      t.stops,
+      t.damages,
+      t.full_disks,
+      t.hostile,
+      t.acknowledged,
+      t.lost,
+      t.lost_with_damaged_files,
+      t.unserved,
+      t.late,
+      t.first_mib,
+      t.last_mib,
+      t.first_files,
+      t.last_files);
+  return t.lost == 0 && t.unserved == 0 && t.late == 0 && !grew ? 0 : 1;
+}
