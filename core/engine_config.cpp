@@ -22,6 +22,17 @@ bool take_int(std::string_view& text, std::int32_t& value) {
   return true;
 }
 
+// The same, of a number that may be negative: some of cuDNN's knobs have -1. "-0" is none, because
+// it would not be written so.
+bool take_signed_int(std::string_view& text, std::int32_t& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || (value == 0 && text.front() == '-')) {
+    return false;
+  }
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  return true;
+}
+
 bool take_char(std::string_view& text, char expected) {
   if (text.empty() || text.front() != expected) {
     return false;
@@ -83,7 +94,7 @@ Result<EngineConfig> parse_engine_config(std::string_view text) {
   while (!text.empty()) {
     Knob knob;
     if (!take_char(text, separator) || text.empty() || !take_int(text, knob.type) ||
-        !take_char(text, '=') || text.empty() || !take_int(text, knob.value)) {
+        !take_char(text, '=') || text.empty() || !take_signed_int(text, knob.value)) {
       return bad("not a list of knobs");
     }
     if (!config.knobs().empty() && config.knobs().back().type >= knob.type) {

@@ -161,3 +161,21 @@ BOOST_AUTO_TEST_CASE(device_properties_of_an_h200_make_its_fingerprint) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(engine_config_text)
+
+BOOST_AUTO_TEST_CASE(a_negative_knob_value_comes_back) {
+  const std::string text = "40:2=14,6=1,12=-1,13=1";
+  const auto config = reformer::core::parse_engine_config(text);
+  BOOST_TEST_REQUIRE(static_cast<bool>(config));
+  BOOST_TEST(config->knobs()[2].value == -1);
+  BOOST_TEST(reformer::core::format_engine_config(*config) == text);
+}
+
+BOOST_AUTO_TEST_CASE(negative_engines_and_knob_types_and_minus_zero_are_refused) {
+  for (const char* text : {"-1:2=1", "1:-2=1", "1:2=-0", "1:2=-", "1:2=--1"}) {
+    BOOST_TEST(!reformer::core::parse_engine_config(text), text);
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
