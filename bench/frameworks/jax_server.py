@@ -42,7 +42,8 @@ def network(parameters, x):
 
 def loss_of(parameters, x):
     logits = network(parameters, x).astype(jnp.float32)
-    return -jax.nn.log_softmax(logits)[:, 0].mean()
+    wanted = jax.nn.one_hot(jnp.arange(len(x)) % 10, 10)
+    return -(jax.nn.log_softmax(logits) * wanted).sum(1).mean()
 
 
 def run(config):
@@ -56,7 +57,7 @@ def run(config):
 
     def train(parameters, x):
         loss, gradients = jax.value_and_grad(loss_of)(parameters, x)
-        return [p - 0.01 * g.astype(p.dtype) for p, g in zip(parameters, gradients)], loss
+        return [p - 0.001 * g.astype(p.dtype) for p, g in zip(parameters, gradients)], loss
 
     step = jax.jit(train) if config['train'] else jax.jit(lambda p, x: (p, loss_of(p, x)))
     jax.block_until_ready(x)
