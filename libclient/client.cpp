@@ -96,7 +96,7 @@ struct Client::Process {
   SharedTable table;
   std::mutex socket;  // guards `link`; taken before `tables` where both are
   DaemonLink link;
-  std::string last_failure;  // under `tables`
+  std::string last_failure;                                // under `tables`
   std::map<std::size_t, std::vector<Problem>> unanswered;  // by context; under `tables`
 };
 
@@ -300,7 +300,11 @@ core::Status Client::resolve(std::size_t context,
   wire::Query query;
   query.constraints = constraints;
   query.max_entries = kEntriesAsked;
-  query.verify_miss = options_.verify_misses;
+  // Workers measure convolutions alone.
+  query.verify_miss = options_.verify_misses &&
+                      std::none_of(problems.begin(), problems.end(), [](const Problem& p) {
+                        return p.fusion != 0;
+                      });
   std::vector<std::size_t> places;
   for (std::size_t i = 0; i < problems.size(); ++i) {
     const KeyHash key = core::hash_problem(info.hash, problems[i]);
@@ -335,7 +339,8 @@ core::Status Client::resolve(std::size_t context,
     } else {
       answer.failure = reply.error();
       const std::lock_guard lock(mine.tables);
-      if (auto& missed = mine.unanswered[context]; missed.size() < kProblemsPerRequest) {
+      if (auto& missed = mine.unanswered[context];
+          problem.fusion == 0 && missed.size() < kProblemsPerRequest) {
         missed.push_back(problem);
       }
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 namespace reformer::shim {
 namespace {
@@ -70,13 +71,16 @@ void note(TensorRecord& tensor,
       tensor.stride_count = static_cast<std::size_t>(count);
       break;
     case CUDNN_ATTR_TENSOR_UNIQUE_ID:
+      tensor.id = number(type, values);
+      break;
+    case CUDNN_ATTR_TENSOR_IS_VIRTUAL:
+      tensor.is_virtual = number(type, values) != 0;
       break;
     case CUDNN_ATTR_TENSOR_VECTOR_COUNT:
       tensor.strange |= number(type, values) != 1;
       break;
     case CUDNN_ATTR_TENSOR_VECTORIZED_DIMENSION:
       break;
-    case CUDNN_ATTR_TENSOR_IS_VIRTUAL:
     case CUDNN_ATTR_TENSOR_IS_BY_VALUE:
     case CUDNN_ATTR_TENSOR_REORDERING_MODE:
       tensor.strange |= number(type, values) != 0;
@@ -191,6 +195,43 @@ void note_operation(Descriptors& descriptors,
   });
 }
 
+void note_pointwise(Descriptors& descriptors,
+                    cudnnBackendDescriptor_t descriptor,
+                    cudnnBackendAttributeName_t name,
+                    cudnnBackendAttributeType_t type,
+                    std::int64_t count,
+                    const void* values) {
+  constexpr cudnnBackendAttributeName_t kRoles[] = {CUDNN_ATTR_OPERATION_POINTWISE_XDESC,
+                                                    CUDNN_ATTR_OPERATION_POINTWISE_BDESC,
+                                                    CUDNN_ATTR_OPERATION_POINTWISE_YDESC,
+                                                    CUDNN_ATTR_OPERATION_POINTWISE_TDESC,
+                                                    CUDNN_ATTR_OPERATION_POINTWISE_DXDESC,
+                                                    CUDNN_ATTR_OPERATION_POINTWISE_DYDESC};
+  static_assert(std::size(kRoles) == PointwiseOperationRecord::kRoles);
+  std::uint64_t settings = 0;
+  std::optional<TensorRecord> tensor;
+  const auto role = static_cast<std::size_t>(std::find(std::begin(kRoles), std::end(kRoles), name) -
+                                             std::begin(kRoles));
+  bool strange = false;
+  if (role < std::size(kRoles)) {
+    tensor = descriptors.copy<TensorRecord>(descriptor_in(values));
+    strange = !tensor;
+  } else if (name == CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR) {
+    const auto pointwise = descriptors.copy<PointwiseRecord>(descriptor_in(values));
+    strange = !pointwise;
+    settings = pointwise ? pointwise->settings : 0;
+  } else {
+    settings = hash_attribute(name, type, count, values);
+  }
+  descriptors.with<PointwiseOperationRecord>(descriptor, [&](PointwiseOperationRecord& operation) {
+    operation.settings += settings;
+    operation.strange |= strange;
+    if (tensor) {
+      operation.tensors[role] = tensor;
+    }
+  });
+}
+
 void note_graph(Descriptors& descriptors,
                 cudnnBackendDescriptor_t descriptor,
                 cudnnBackendAttributeName_t name,
@@ -199,12 +240,9 @@ void note_graph(Descriptors& descriptors,
   if (name != CUDNN_ATTR_OPERATIONGRAPH_OPS) {
     return;
   }
-  std::optional<core::Problem> problem;
-  if (count == 1) {
-    if (const auto operation = descriptors.copy<OperationRecord>(descriptor_in(values))) {
-      problem = problem_of(*operation);
-    }
-  }
+  const auto* operations = static_cast<const cudnnBackendDescriptor_t*>(values);
+  const std::optional<core::Problem> problem =
+      problem_of_graph(descriptors, {operations, static_cast<std::size_t>(count)});
   descriptors.with<GraphRecord>(descriptor, [&](GraphRecord& graph) { graph.problem = problem; });
 }
 
@@ -230,68 +268,6 @@ void note(HeuristicsRecord& heuristics,
   }
 }
 
-std::optional<core::DataType> data_type(std::int64_t type) {
-  switch (type) {
-    case CUDNN_DATA_FLOAT:
-      return core::DataType::kF32;
-    case CUDNN_DATA_DOUBLE:
-      return core::DataType::kF64;
-    case CUDNN_DATA_HALF:
-      return core::DataType::kF16;
-    case CUDNN_DATA_BFLOAT16:
-      return core::DataType::kBf16;
-    case CUDNN_DATA_INT8:
-      return core::DataType::kI8;
-    case CUDNN_DATA_UINT8:
-      return core::DataType::kU8;
-    case CUDNN_DATA_INT32:
-      return core::DataType::kI32;
-    case CUDNN_DATA_INT64:
-      return core::DataType::kI64;
-    case CUDNN_DATA_FP8_E4M3:
-      return core::DataType::kFp8E4m3;
-    case CUDNN_DATA_FP8_E5M2:
-      return core::DataType::kFp8E5m2;
-    case CUDNN_DATA_FAST_FLOAT_FOR_FP8:
-      return core::DataType::kFastFloatForFp8;
-    default:
-      return std::nullopt;
-  }
-}
-
-// Five axes out of three (1-D), four (2-D) or five (3-D).
-bool fill(const TensorRecord& from, std::int64_t rank, core::TensorSpec& to) {
-  const auto type = data_type(from.type);
-  const auto count = static_cast<std::size_t>(rank) + 2;
-  if (!type || from.strange || from.dim_count != count || from.stride_count != count ||
-      from.alignment <= 0) {
-    return false;
-  }
-  to.type = *type;
-  to.alignment =
-      static_cast<std::uint16_t>(std::min<std::int64_t>(from.alignment, core::kMaxAlignment));
-  const std::size_t missing = core::kTensorAxes - count;
-  for (std::size_t axis = 0; axis < count; ++axis) {
-    const std::size_t place = axis < 2 ? axis : axis + missing;
-    to.dims[place] = from.dims[axis];
-    to.strides[place] = from.strides[axis];
-  }
-  return true;
-}
-
-bool fill(const std::array<std::int64_t, 3>& from,
-          std::int64_t rank,
-          std::array<std::int32_t, core::kSpatialAxes>& to) {
-  const auto missing = core::kSpatialAxes - static_cast<std::size_t>(rank);
-  for (std::size_t axis = 0; axis < static_cast<std::size_t>(rank); ++axis) {
-    if (from[axis] < 0 || from[axis] > INT32_MAX) {
-      return false;
-    }
-    to[axis + missing] = static_cast<std::int32_t>(from[axis]);
-  }
-  return true;
-}
-
 OperationRecord operation_record(core::Operation operation) {
   OperationRecord record;
   record.operation = operation;
@@ -303,17 +279,47 @@ OperationRecord operation_record(core::Operation operation) {
 void Descriptors::put(cudnnBackendDescriptor_t descriptor, Record record) {
   Shard& shard = shard_of(descriptor);
   const std::lock_guard lock(shard.mutex);
-  shard.records.insert_or_assign(descriptor, std::move(record));
+  const auto present = shard.records.find(descriptor);
+  if (present != shard.records.end()) {
+    present->second = std::move(record);
+  } else if (shard.spare.empty()) {
+    shard.records.emplace(descriptor, std::move(record));
+  } else {
+    auto node = std::move(shard.spare.back());
+    shard.spare.pop_back();
+    node.key() = descriptor;
+    node.mapped() = std::move(record);
+    shard.records.insert(std::move(node));
+  }
 }
 
 Record Descriptors::take(cudnnBackendDescriptor_t descriptor) {
   Shard& shard = shard_of(descriptor);
   const std::lock_guard lock(shard.mutex);
-  const auto node = shard.records.extract(descriptor);
-  return node.empty() ? Record{} : std::move(node.mapped());
+  auto node = shard.records.extract(descriptor);
+  if (node.empty()) {
+    return Record{};
+  }
+  Record record = std::exchange(node.mapped(), Record{});
+  if (shard.spare.size() < kSpare) {
+    shard.spare.push_back(std::move(node));
+  }
+  return record;
 }
 
-Record record_for(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t descriptor) {
+void Descriptors::lock_all() {
+  for (Shard& shard : shards_) {
+    shard.mutex.lock();
+  }
+}
+
+void Descriptors::unlock_all() {
+  for (Shard& shard : shards_) {
+    shard.mutex.unlock();
+  }
+}
+
+Record record_for(cudnnBackendDescriptorType_t type) {
   switch (type) {
     case CUDNN_BACKEND_TENSOR_DESCRIPTOR:
       return TensorRecord{};
@@ -325,10 +331,14 @@ Record record_for(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t de
       return operation_record(core::Operation::kDataGradient);
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR:
       return operation_record(core::Operation::kFilterGradient);
+    case CUDNN_BACKEND_POINTWISE_DESCRIPTOR:
+      return PointwiseRecord{};
+    case CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR:
+      return PointwiseOperationRecord{};
     case CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR:
-      return GraphRecord{std::make_shared<Kept>(descriptor), std::nullopt};
+      return GraphRecord{};
     case CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR:
-      return DevicePropertiesRecord{std::make_shared<Kept>(descriptor), {}};
+      return DevicePropertiesRecord{};
     case CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR:
       return HeuristicsRecord{};
     case CUDNN_BACKEND_ENGINECFG_DESCRIPTOR:
@@ -363,6 +373,7 @@ void note_attribute(Descriptors& descriptors,
     return;
   }
   bool is_operation = false;
+  bool is_pointwise = false;
   descriptors.with_any(descriptor, [&](Record& record) {
     if (auto* tensor = std::get_if<TensorRecord>(&record)) {
       note(*tensor, name, type, count, values);
@@ -375,41 +386,17 @@ void note_attribute(Descriptors& descriptors,
         properties->json.assign(static_cast<const char*>(values), static_cast<std::size_t>(count));
       }
     }
+    if (auto* pointwise = std::get_if<PointwiseRecord>(&record)) {
+      pointwise->settings += hash_attribute(name, type, count, values);
+    }
     is_operation = std::holds_alternative<OperationRecord>(record);
+    is_pointwise = std::holds_alternative<PointwiseOperationRecord>(record);
   });
   if (is_operation) {
     note_operation(descriptors, descriptor, name, type, values);
+  } else if (is_pointwise) {
+    note_pointwise(descriptors, descriptor, name, type, count, values);
   }
-}
-
-std::optional<core::Problem> problem_of(const OperationRecord& operation) {
-  if (operation.strange || !operation.convolution || operation.convolution->strange ||
-      !operation.x || !operation.w || !operation.y) {
-    return std::nullopt;
-  }
-  const ConvolutionRecord& convolution = *operation.convolution;
-  const auto compute_type = data_type(convolution.compute_type);
-  const std::int64_t rank = convolution.rank;
-  if (!compute_type || rank < 1 || rank > 3 ||
-      (convolution.mode != CUDNN_CONVOLUTION && convolution.mode != CUDNN_CROSS_CORRELATION)) {
-    return std::nullopt;
-  }
-  core::Problem problem;
-  problem.operation = operation.operation;
-  problem.mode = convolution.mode == CUDNN_CONVOLUTION ? core::ConvolutionMode::kConvolution
-                                                       : core::ConvolutionMode::kCrossCorrelation;
-  problem.compute_type = *compute_type;
-  problem.spatial_rank = rank == 3 ? 3 : 2;
-  if (!fill(*operation.x, rank, problem.x) || !fill(*operation.w, rank, problem.w) ||
-      !fill(*operation.y, rank, problem.y) ||
-      !fill(convolution.pad_before, rank, problem.pad_before) ||
-      !fill(convolution.pad_after, rank, problem.pad_after) ||
-      !fill(convolution.stride, rank, problem.stride) ||
-      !fill(convolution.dilation, rank, problem.dilation)) {
-    return std::nullopt;
-  }
-  const core::Result<core::Problem> canonical = core::canonicalise(problem);
-  return canonical ? std::optional(*canonical) : std::nullopt;
 }
 
 }  // namespace reformer::shim

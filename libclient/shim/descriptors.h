@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -31,6 +32,8 @@ struct TensorRecord {
   std::size_t stride_count = 0;
   std::array<std::int64_t, kMaxTensorDims> dims{};
   std::array<std::int64_t, kMaxTensorDims> strides{};
+  std::int64_t id = 0;      // what operations of one graph know it by
+  bool is_virtual = false;  // between two operations of a graph, never in memory
   bool strange = false;
 };
 struct ConvolutionRecord {
@@ -47,6 +50,17 @@ struct OperationRecord {
   core::Operation operation = core::Operation::kForward;
   std::optional<ConvolutionRecord> convolution;
   std::optional<TensorRecord> x, w, y;
+  bool strange = false;
+};
+// What happens to single values: bias, addition, activation. `settings` is a sum of hashes, so that
+// the order in which attributes are set makes no difference.
+struct PointwiseRecord {
+  std::uint64_t settings = 0;
+};
+struct PointwiseOperationRecord {
+  static constexpr std::size_t kRoles = 6;  // x, b, y, t, dx, dy
+  std::uint64_t settings = 0;               // of the pointwise descriptor and of the factors
+  std::array<std::optional<TensorRecord>, kRoles> tensors;
   bool strange = false;
 };
 // A descriptor of the application that answers still need: its destruction is put off until nobody
@@ -72,18 +86,21 @@ class Kept {
 };
 
 struct GraphRecord {
-  std::shared_ptr<Kept> kept;
-  std::optional<core::Problem> problem;  // of a graph with one convolution that is understood
+  std::shared_ptr<Kept> kept;  // once an answer needs it
+  std::optional<core::Problem>
+      problem;  // if it is understood: one convolution, perhaps with others
 };
 struct DevicePropertiesRecord {
-  std::shared_ptr<Kept> kept;
+  std::shared_ptr<Kept> kept;  // once an answer needs it
   std::string json;
+  std::optional<std::size_t> context;  // of the client, once it is known
 };
 // What one answered heuristics query has built; shared by the query and by those of its
 // configurations that are not built yet.
 struct Served {
   const client::Answer* answer = nullptr;
   std::size_t context = 0;
+  bool of_f32 = false;
   std::vector<std::size_t>
       entries;  // of the answer, those on offer; under `building` after the start
   std::shared_ptr<Kept> graph;
@@ -99,6 +116,7 @@ struct HeuristicsRecord {
   cudnnBackendDescriptor_t graph = nullptr;
   cudnnBackendDescriptor_t device_properties = nullptr;
   bool strange = false;
+  bool of_f32 = false;             // the problem is
   std::shared_ptr<Served> served;  // set while the real Finalize is being skipped
 };
 struct ConfigurationRecord {
@@ -107,16 +125,20 @@ struct ConfigurationRecord {
   std::shared_ptr<Served> pending;
   std::size_t entry = 0;  // of the answer
   bool filled = false;    // by an answer
+  bool of_f32 = false;    // the problem is, as far as anybody asked
   client::UseCounter* counter = nullptr;
 };
 struct PlanRecord {
   client::UseCounter* counter = nullptr;
+  std::uint64_t executions = 0;
 };
 
 using Record = std::variant<std::monostate,
                             TensorRecord,
                             ConvolutionRecord,
                             OperationRecord,
+                            PointwiseRecord,
+                            PointwiseOperationRecord,
                             GraphRecord,
                             DevicePropertiesRecord,
                             HeuristicsRecord,
@@ -130,6 +152,9 @@ class Descriptors {
   void put(cudnnBackendDescriptor_t descriptor, Record record);
   // The record that stood there, if any.
   Record take(cudnnBackendDescriptor_t descriptor);
+  // Around a fork.
+  void lock_all();
+  void unlock_all();
 
   // Runs visit(record) if there is a record of that kind; false if not.
   template <typename Kind, typename Visit>
@@ -163,10 +188,13 @@ class Descriptors {
 
  private:
   static constexpr std::size_t kShards = 64;
+  using Records = std::unordered_map<void*, Record>;
   struct alignas(64) Shard {
     std::mutex mutex;
-    std::unordered_map<void*, Record> records;
+    Records records;
+    std::vector<Records::node_type> spare;
   };
+  static constexpr std::size_t kSpare = 256;  // in a shard
   Shard& shard_of(void* descriptor) {
     return shards_[(reinterpret_cast<std::uintptr_t>(descriptor) >> 6) % kShards];
   }
@@ -174,8 +202,7 @@ class Descriptors {
 };
 
 // The record to begin a new descriptor with; monostate for kinds that do not matter.
-[[nodiscard]] Record record_for(cudnnBackendDescriptorType_t type,
-                                cudnnBackendDescriptor_t descriptor);
+[[nodiscard]] Record record_for(cudnnBackendDescriptorType_t type);
 
 // Notes an attribute that cuDNN has accepted.
 void note_attribute(Descriptors& descriptors,
@@ -185,7 +212,19 @@ void note_attribute(Descriptors& descriptors,
                     std::int64_t count,
                     const void* values);
 
-// The canonical problem of an operation; empty if it is not understood.
-[[nodiscard]] std::optional<core::Problem> problem_of(const OperationRecord& operation);
+// The canonical problem of an operation; empty if it is not understood. Tensors that are never in
+// memory are understood only where other operations are fused with it.
+enum class Alone { kNo, kYes };
+[[nodiscard]] std::optional<core::Problem> problem_of(const OperationRecord& operation,
+                                                      Alone alone = Alone::kYes);
+// The canonical problem of a graph: one convolution, and any number of pointwise operations, which
+// become its `fusion`. Equal graphs have equal problems whatever the names of their tensors.
+[[nodiscard]] std::optional<core::Problem> problem_of_graph(
+    Descriptors& descriptors, std::span<const cudnnBackendDescriptor_t> operations);
+// A hash of one attribute, never 0.
+[[nodiscard]] std::uint64_t hash_attribute(cudnnBackendAttributeName_t name,
+                                           cudnnBackendAttributeType_t type,
+                                           std::int64_t count,
+                                           const void* values);
 
 }  // namespace reformer::shim

@@ -9,41 +9,14 @@
 namespace reformer::shim {
 namespace {
 
-// Of cuda.h, which is not needed for these three.
-using CuDevice = int;
-using CuResult = int;
 constexpr int kMultiprocessorCount = 16;
 constexpr int kComputeCapabilityMajor = 75;
 constexpr int kComputeCapabilityMinor = 76;
 
-struct Driver {
-  CuResult (*ctx_get_device)(CuDevice*) = nullptr;
-  CuResult (*device_get_name)(char*, int, CuDevice) = nullptr;
-  CuResult (*device_get_attribute)(int*, int, CuDevice) = nullptr;
-};
-
-const Driver* driver() {
-  static std::atomic<const Driver*> found{nullptr};
-  if (const Driver* known = found.load(std::memory_order_acquire)) {
-    return known;
-  }
-  const std::string path = loaded_library("libcuda.so");
-  auto fresh = std::make_unique<Driver>();
-  fresh->ctx_get_device =
-      reinterpret_cast<CuResult (*)(CuDevice*)>(loaded_symbol(path, "cuCtxGetDevice"));
-  fresh->device_get_name =
-      reinterpret_cast<CuResult (*)(char*, int, CuDevice)>(loaded_symbol(path, "cuDeviceGetName"));
-  fresh->device_get_attribute = reinterpret_cast<CuResult (*)(int*, int, CuDevice)>(
-      loaded_symbol(path, "cuDeviceGetAttribute"));
-  if (fresh->ctx_get_device == nullptr || fresh->device_get_name == nullptr ||
-      fresh->device_get_attribute == nullptr) {
-    return nullptr;
-  }
-  const Driver* expected = nullptr;
-  if (found.compare_exchange_strong(expected, fresh.get())) {
-    return fresh.release();  // lives as long as the process
-  }
-  return expected;
+template <typename Function>
+bool find(const std::string& path, const char* name, Function& function) {
+  function = reinterpret_cast<Function>(loaded_symbol(path, name));
+  return function != nullptr;
 }
 
 bool read_device(const Driver& driver, CuDevice ordinal, core::DeviceFingerprint& device) {
@@ -63,14 +36,47 @@ bool read_device(const Driver& driver, CuDevice ordinal, core::DeviceFingerprint
 
 }  // namespace
 
-bool current_device(core::DeviceFingerprint& device, std::int32_t& ordinal) {
+const Driver* driver() {
+  static std::atomic<const Driver*> found{nullptr};
+  if (const Driver* known = found.load(std::memory_order_acquire)) {
+    return known;
+  }
+  const std::string path = loaded_library("libcuda.so");
+  auto fresh = std::make_unique<Driver>();
+  if (!find(path, "cuCtxGetDevice", fresh->ctx_get_device) ||
+      !find(path, "cuDeviceGetName", fresh->device_get_name) ||
+      !find(path, "cuDeviceGetAttribute", fresh->device_get_attribute)) {
+    return nullptr;
+  }
+  if (!find(path, "cuCtxGetCurrent", fresh->ctx_get_current) ||
+      !find(path, "cuEventCreate", fresh->event_create) ||
+      !find(path, "cuEventRecord", fresh->event_record) ||
+      !find(path, "cuEventQuery", fresh->event_query) ||
+      (!find(path, "cuEventElapsedTime_v2", fresh->event_elapsed) &&
+       !find(path, "cuEventElapsedTime", fresh->event_elapsed)) ||
+      !find(path, "cuStreamIsCapturing", fresh->stream_is_capturing) ||
+      !find(path, "cuThreadExchangeStreamCaptureMode", fresh->exchange_capture_mode)) {
+    fresh->exchange_capture_mode = nullptr;
+  }
+  const Driver* expected = nullptr;
+  if (found.compare_exchange_strong(expected, fresh.get())) {
+    return fresh.release();  // lives as long as the process
+  }
+  return expected;
+}
+
+std::optional<CuDevice> current_ordinal() {
   const Driver* loaded = driver();
   CuDevice current = 0;
   if (loaded == nullptr || loaded->ctx_get_device(&current) != 0) {
-    return false;
+    return std::nullopt;
   }
-  ordinal = current;
-  return read_device(*loaded, current, device);
+  return current;
+}
+
+bool describe_device(CuDevice ordinal, core::DeviceFingerprint& device) {
+  const Driver* loaded = driver();
+  return loaded != nullptr && read_device(*loaded, ordinal, device);
 }
 
 }  // namespace reformer::shim

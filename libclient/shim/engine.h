@@ -18,4 +18,9 @@ namespace reformer::shim {
                                std::size_t entry,
                                cudnnBackendDescriptor_t configuration);
 
+// The numerical notes of a configuration's engine, bits as in core::numerical_note; 0 if cuDNN does
+// not say.
+[[nodiscard]] std::uint32_t numerical_notes_of(const RealCudnn& real,
+                                               cudnnBackendDescriptor_t configuration);
+
 }  // namespace reformer::shim

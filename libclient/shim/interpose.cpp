@@ -1,44 +1,19 @@
 // The exported symbols: what stands between an application and cuDNN. Nothing happens when this
 // library is loaded; everything starts with the first call of cuDNN.
+#include "libclient/shim/interpose.h"
+
 #include "libclient/shim/libcudnn.h"
 #include "libclient/shim/session.h"
 
 #include <dlfcn.h>
 #include <link.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 
-#define EXPORT __attribute__((visibility("default")))
-
 namespace reformer::shim {
 namespace {
-
-// Set while this thread is inside the shim: a call that comes back is passed on.
-thread_local bool inside = false;
-class Inside {
- public:
-  Inside() { inside = true; }
-  ~Inside() { inside = false; }
-  Inside(const Inside&) = delete;
-  Inside& operator=(const Inside&) = delete;
-};
-
-// Runs `work` as the shim's own; false, without running it, when it must step aside. Whatever goes
-// wrong in it ends in false.
-template <typename Work>
-bool assisted(Work work) noexcept {
-  if (inside) {
-    return false;
-  }
-  const Inside guard;
-  try {
-    Session* session = Session::get();
-    return session != nullptr && work(*session);
-  } catch (...) {
-    return false;
-  }
-}
 
 std::shared_ptr<Served> served_by(Session& session, cudnnBackendDescriptor_t heuristics) {
   std::shared_ptr<Served> served;
@@ -135,7 +110,7 @@ EXPORT cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t t
   const cudnnStatus_t status = real->create(type, descriptor);
   if (status == CUDNN_STATUS_SUCCESS) {
     (void)assisted([&](Session& session) {
-      reformer::shim::Record record = reformer::shim::record_for(type, *descriptor);
+      reformer::shim::Record record = reformer::shim::record_for(type);
       if (!std::holds_alternative<std::monostate>(record)) {
         session.descriptors().put(*descriptor, std::move(record));
       }
@@ -182,6 +157,9 @@ EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descripto
   if (status == CUDNN_STATUS_SUCCESS) {
     (void)assisted([&](Session& session) {
       reformer::shim::note_attribute(session.descriptors(), descriptor, name, type, count, values);
+      if (name == CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG && count == 1 && values != nullptr) {
+        session.note_plan(*real, *static_cast<const cudnnBackendDescriptor_t*>(values));
+      }
       return true;
     });
   }
@@ -216,8 +194,21 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const des
     return reformer::shim::get_results(
         session, *real, descriptor, name, type, requested, count, values);
   });
-  return answered ? CUDNN_STATUS_SUCCESS
-                  : real->get(descriptor, name, type, requested, count, values);
+  if (answered) {
+    return CUDNN_STATUS_SUCCESS;
+  }
+  const cudnnStatus_t status = real->get(descriptor, name, type, requested, count, values);
+  if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS && status == CUDNN_STATUS_SUCCESS &&
+      type == CUDNN_TYPE_BACKEND_DESCRIPTOR && values != nullptr && requested > 0) {
+    (void)assisted([&](Session& session) {
+      const std::int64_t filled = count == nullptr ? requested : std::min(*count, requested);
+      session.note_own_list(descriptor,
+                            {static_cast<const cudnnBackendDescriptor_t*>(values),
+                             static_cast<std::size_t>(std::max<std::int64_t>(0, filled))});
+      return true;
+    });
+  }
+  return status;
 }
 
 EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle,
@@ -227,10 +218,34 @@ EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle,
   if (real == nullptr) {
     return CUDNN_STATUS_NOT_INITIALIZED;
   }
+  reformer::shim::Execution execution;
+  (void)assisted([&](Session& session) {
+    execution = session.begin_execution(*real, handle, plan);
+    return true;
+  });
   const cudnnStatus_t status = real->execute(handle, plan, pack);
+  if (execution.counter != nullptr) {
+    (void)assisted([&](Session& session) {
+      session.end_execution(execution, status == CUDNN_STATUS_SUCCESS);
+      return true;
+    });
+  }
+  return status;
+}
+
+// A graph that is launched later, nobody says how often: it counts as one execution.
+EXPORT cudnnStatus_t cudnnBackendPopulateCudaGraph(cudnnHandle_t handle,
+                                                   cudnnBackendDescriptor_t plan,
+                                                   cudnnBackendDescriptor_t pack,
+                                                   cudaGraph_t graph) {
+  const RealCudnn* real = real_cudnn();
+  if (real == nullptr || real->populate_graph == nullptr) {
+    return CUDNN_STATUS_NOT_INITIALIZED;
+  }
+  const cudnnStatus_t status = real->populate_graph(handle, plan, pack, graph);
   if (status == CUDNN_STATUS_SUCCESS) {
     (void)assisted([&](Session& session) {
-      session.count_execution(plan);
+      session.end_execution(session.begin_execution(*real, nullptr, plan), true);
       return true;
     });
   }
@@ -246,20 +261,32 @@ std::string_view file_name_of(const char* path) {
   return slash != nullptr ? slash + 1 : path != nullptr ? path : "";
 }
 
-struct Interposed {
-  std::string_view name;
-  void* function;
-};
-const Interposed kInterposed[] = {
-    {"cudnnBackendCreateDescriptor", reinterpret_cast<void*>(&cudnnBackendCreateDescriptor)},
-    {"cudnnBackendDestroyDescriptor", reinterpret_cast<void*>(&cudnnBackendDestroyDescriptor)},
-    {"cudnnBackendSetAttribute", reinterpret_cast<void*>(&cudnnBackendSetAttribute)},
-    {"cudnnBackendGetAttribute", reinterpret_cast<void*>(&cudnnBackendGetAttribute)},
-    {"cudnnBackendFinalize", reinterpret_cast<void*>(&cudnnBackendFinalize)},
-    {"cudnnBackendExecute", reinterpret_cast<void*>(&cudnnBackendExecute)},
-};
+const reformer::shim::Interposed* find_interposed(std::string_view name) {
+  for (const auto& all :
+       {reformer::shim::interposed_backend(), reformer::shim::interposed_legacy()}) {
+    for (const auto& interposed : all) {
+      if (interposed.name == name) {
+        return &interposed;
+      }
+    }
+  }
+  return nullptr;
+}
 
 }  // namespace
+
+std::span<const reformer::shim::Interposed> reformer::shim::interposed_backend() {
+  static const Interposed kFunctions[] = {
+      {"cudnnBackendCreateDescriptor", reinterpret_cast<void*>(&cudnnBackendCreateDescriptor)},
+      {"cudnnBackendDestroyDescriptor", reinterpret_cast<void*>(&cudnnBackendDestroyDescriptor)},
+      {"cudnnBackendSetAttribute", reinterpret_cast<void*>(&cudnnBackendSetAttribute)},
+      {"cudnnBackendGetAttribute", reinterpret_cast<void*>(&cudnnBackendGetAttribute)},
+      {"cudnnBackendFinalize", reinterpret_cast<void*>(&cudnnBackendFinalize)},
+      {"cudnnBackendExecute", reinterpret_cast<void*>(&cudnnBackendExecute)},
+      {"cudnnBackendPopulateCudaGraph", reinterpret_cast<void*>(&cudnnBackendPopulateCudaGraph)},
+  };
+  return kFunctions;
+}
 
 extern "C" {
 
@@ -267,28 +294,30 @@ extern "C" {
 __attribute__((visibility("hidden"), used)) void* reformer_shim_choose(void* handle,
                                                                        const char* name,
                                                                        void* caller) {
-  if (name == nullptr || std::strncmp(name, "cudnnBackend", 12) != 0 || handle == RTLD_DEFAULT ||
+  if (name == nullptr || std::strncmp(name, "cudnn", 5) != 0 || handle == RTLD_DEFAULT ||
       handle == RTLD_NEXT) {
     return nullptr;
   }
-  for (const Interposed& interposed : kInterposed) {
-    if (interposed.name != name) {
-      continue;
-    }
-    // cuDNN's dispatcher looks its own parts up under the same names.
-    Dl_info where{};
-    if (::dladdr(caller, &where) != 0 && file_name_of(where.dli_fname).starts_with("libcudnn")) {
-      return nullptr;
-    }
-    link_map* map = nullptr;
-    if (::dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0 || map == nullptr ||
-        !file_name_of(map->l_name).starts_with("libcudnn.so")) {
-      return nullptr;
-    }
-    const RealCudnn* real = real_cudnn();
-    return real != nullptr && real->path == map->l_name ? interposed.function : nullptr;
+  const reformer::shim::Interposed* interposed = find_interposed(name);
+  if (interposed == nullptr) {
+    return nullptr;
   }
-  return nullptr;
+  // cuDNN's dispatcher looks its own parts up under the same names.
+  Dl_info where{};
+  if (::dladdr(caller, &where) != 0 && file_name_of(where.dli_fname).starts_with("libcudnn")) {
+    return nullptr;
+  }
+  link_map* map = nullptr;
+  if (::dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0 || map == nullptr ||
+      !file_name_of(map->l_name).starts_with("libcudnn.so")) {
+    return nullptr;
+  }
+  const RealCudnn* real = real_cudnn();
+  // A stand-in of what the library does not have would be a lie.
+  return real != nullptr && real->path == map->l_name &&
+                 reformer::shim::real_function(name) != nullptr
+             ? interposed->function
+             : nullptr;
 }
 __attribute__((visibility("hidden"), used)) void* reformer_shim_real_dlsym() {
   return reinterpret_cast<void*>(reformer::shim::real_dlsym());

@@ -131,10 +131,18 @@ std::unique_ptr<RealCudnn> find_cudnn() {
       !resolve(handle, "cudnnGetVersion", real->get_version)) {
     return nullptr;
   }
+  (void)resolve(handle, "cudnnGetStream", real->get_stream);
+  (void)resolve(handle, "cudnnBackendPopulateCudaGraph", real->populate_graph);
+  (void)resolve(handle, "cudnnBackendUpdateCudaGraph", real->update_graph);
   return real;
 }
 
 }  // namespace
+
+void* real_function(const char* name) noexcept {
+  const RealCudnn* real = real_cudnn();
+  return real == nullptr ? nullptr : loaded_symbol(real->path, name);
+}
 
 DlsymFunction real_dlsym() noexcept {
   static std::atomic<void*> found{nullptr};

@@ -18,12 +18,19 @@ struct RealCudnn {
   decltype(&::cudnnBackendFinalize) finalize = nullptr;
   decltype(&::cudnnBackendExecute) execute = nullptr;
   decltype(&::cudnnGetVersion) get_version = nullptr;
+  // Null where the library is too old to have it.
+  decltype(&::cudnnGetStream) get_stream = nullptr;
+  decltype(&::cudnnBackendPopulateCudaGraph) populate_graph = nullptr;
+  decltype(&::cudnnBackendUpdateCudaGraph) update_graph = nullptr;
   std::string path;  // of the library
 };
 
 // The real functions, from the handle of the library that is loaded already (never loads one); null
 // while there is none. Threads: any. Found once, then constant until the process ends.
 [[nodiscard]] const RealCudnn* real_cudnn() noexcept;
+
+// A function of the real library beyond those; null if it has none of that name.
+[[nodiscard]] void* real_function(const char* name) noexcept;
 
 // libc's own dlsym and dlvsym, past every interposer. Null if they cannot be found.
 using DlsymFunction = void* (*)(void*, const char*);

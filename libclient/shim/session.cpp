@@ -3,6 +3,8 @@
 #include "libclient/shim/device.h"
 #include "libclient/shim/engine.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -42,6 +44,20 @@ bool covers_filters(const Served& served, const core::Problem& problem) {
       });
 }
 
+// Keeps the application's descriptor from being destroyed while the answer needs it.
+template <typename Kind>
+std::shared_ptr<Kept> keep(Descriptors& descriptors, cudnnBackendDescriptor_t descriptor) {
+  std::shared_ptr<Kept> kept;
+  auto fresh = std::make_shared<Kept>(descriptor);  // not under the lock
+  descriptors.with<Kind>(descriptor, [&](Kind& record) {
+    if (record.kept == nullptr) {
+      record.kept = std::move(fresh);
+    }
+    kept = record.kept;
+  });
+  return kept;
+}
+
 // Finalises the real query after all, so that its entries can follow; how many there are at most.
 std::int64_t finalize_own_list(const RealCudnn& real, cudnnBackendDescriptor_t heuristics) {
   std::int64_t count = 0;
@@ -55,6 +71,10 @@ std::int64_t finalize_own_list(const RealCudnn& real, cudnnBackendDescriptor_t h
   return ok ? count : 0;
 }
 
+}  // namespace
+
+namespace {
+Descriptors* forked = nullptr;
 }  // namespace
 
 Mode mode_from_environment() {
@@ -78,7 +98,15 @@ Session* Session::make() {
   options.name = "libreformer_cudnn 0.1.0";
   options.verify_misses = mode != Mode::kReplay;
   auto client = client::Client::create(std::move(options));
-  return client ? new Session(mode, std::move(*client)) : nullptr;
+  if (!client) {
+    return nullptr;
+  }
+  auto* session = new Session(mode, std::move(*client));
+  forked = &session->descriptors_;
+  // A child must not inherit a lock that a thread of its parent was holding.
+  (void)::pthread_atfork(
+      [] { forked->lock_all(); }, [] { forked->unlock_all(); }, [] { forked->unlock_all(); });
+  return session;
 }
 
 namespace {
@@ -102,21 +130,127 @@ Session* Session::existing() noexcept {
 
 std::optional<std::size_t> Session::context_of(const RealCudnn& real,
                                                cudnnBackendDescriptor_t device_properties) {
+  if (device_properties == nullptr) {
+    const auto ordinal = current_ordinal();
+    return ordinal ? context_of(real, *ordinal) : std::nullopt;
+  }
+  std::optional<std::size_t> known;
+  std::string json;
+  descriptors_.with<DevicePropertiesRecord>(device_properties,
+                                            [&](const DevicePropertiesRecord& record) {
+                                              known = record.context;
+                                              json = known ? std::string() : record.json;
+                                            });
+  if (known) {
+    return known;
+  }
+  const auto device = core::device_from_properties_json(json);
+  if (!device) {
+    return std::nullopt;
+  }
   client::ContextInfo info;
-  if (device_properties != nullptr) {
-    const auto record = descriptors_.copy<DevicePropertiesRecord>(device_properties);
-    const auto device = core::device_from_properties_json(record ? record->json : "");
-    if (!device) {
-      return std::nullopt;
-    }
-    info.context.device = *device;
-  } else if (!current_device(info.context.device, info.gpu)) {
+  info.context = {*device, static_cast<std::int64_t>(real.get_version())};
+  info.library = real.path;
+  const core::Result<std::size_t> context = client_->add_context(std::move(info));
+  if (!context) {
+    return std::nullopt;
+  }
+  descriptors_.with<DevicePropertiesRecord>(
+      device_properties, [&](DevicePropertiesRecord& record) { record.context = *context; });
+  return *context;
+}
+
+std::optional<std::size_t> Session::context_of(const RealCudnn& real, CuDevice ordinal) {
+  if (ordinal < 0 || static_cast<std::size_t>(ordinal) >= kOrdinals) {
+    return std::nullopt;
+  }
+  std::atomic<std::size_t>& known = contexts_[static_cast<std::size_t>(ordinal)];
+  if (const std::size_t context = known.load(std::memory_order_acquire)) {
+    return context - 1;
+  }
+  client::ContextInfo info;
+  if (!describe_device(ordinal, info.context.device)) {
     return std::nullopt;
   }
   info.context.cudnn_version = static_cast<std::int64_t>(real.get_version());
   info.library = real.path;
+  info.gpu = ordinal;
   const core::Result<std::size_t> context = client_->add_context(std::move(info));
-  return context ? std::optional(*context) : std::nullopt;
+  if (!context) {
+    return std::nullopt;
+  }
+  known.store(*context + 1, std::memory_order_release);
+  return *context;
+}
+
+std::optional<std::size_t> Session::context_of(const RealCudnn& real, cudnnHandle_t handle) {
+  {
+    const std::lock_guard lock(handles_mutex_);
+    for (const Handle& known : handles_) {
+      if (known.handle == handle && handle != nullptr) {
+        return context_of(real, known.ordinal);
+      }
+    }
+  }
+  const auto ordinal = current_ordinal();
+  return ordinal ? context_of(real, *ordinal) : std::nullopt;
+}
+
+void Session::note_handle(cudnnHandle_t handle) {
+  const auto ordinal = current_ordinal();
+  const std::lock_guard lock(handles_mutex_);
+  for (Handle& place : handles_) {
+    if (ordinal && (place.handle == nullptr || place.handle == handle)) {
+      place = {handle, *ordinal};
+      return;
+    }
+  }
+}
+
+void Session::forget_handle(cudnnHandle_t handle) {
+  const std::lock_guard lock(handles_mutex_);
+  for (Handle& place : handles_) {
+    if (place.handle == handle) {
+      place = {};
+    }
+  }
+}
+
+const core::Decision* Session::legacy_decision(cudnnHandle_t handle,
+                                               const std::optional<core::Problem>& problem) {
+  const RealCudnn* real = real_cudnn();
+  const auto context =
+      real != nullptr && problem ? context_of(*real, handle) : std::optional<std::size_t>();
+  const auto answer = context ? client_->query(*context, *problem)
+                              : core::make_error(core::ErrorCode::kInvalidArgument, "no problem");
+  client_->flush_if_due(kReportInterval);
+  if (!answer || !may_serve((*answer)->decision)) {
+    client_->note_passed_through();
+    return nullptr;
+  }
+  return &(*answer)->decision;
+}
+
+std::optional<core::KeyHash> Session::legacy_key(cudnnHandle_t handle,
+                                                 const std::optional<core::Problem>& problem,
+                                                 std::uint64_t math,
+                                                 std::uint64_t requested,
+                                                 std::uint64_t workspace) {
+  const RealCudnn* real = real_cudnn();
+  if (mode_ == Mode::kObserve || real == nullptr || !problem) {
+    return std::nullopt;
+  }
+  const auto context = context_of(*real, handle);
+  if (!context) {
+    return std::nullopt;
+  }
+  // The daemon hears of the problem, whatever comes of the search.
+  (void)client_->query(*context, *problem);
+  std::uint64_t seed = *context;
+  for (const std::uint64_t more : {math, requested, workspace}) {
+    seed = (seed ^ more) * 0x9e3779b97f4a7c15u;
+  }
+  return core::hash_problem(seed, *problem);
 }
 
 bool Session::may_serve(const core::Decision& decision) const {
@@ -149,6 +283,52 @@ void Session::note_refusal(const Served& served, std::size_t entry) {
                         core::format_engine_config(served.answer->decision.entries[entry].config));
 }
 
+// A predicted order is right only as a whole: of an application that refuses TF32 it leaves the
+// slower end. So a prediction that begins with tensor cores for f32 waits until the application has
+// been seen to take them; until then cuDNN's own list goes to it, for good for that problem.
+bool Session::mathematics_unknown(const core::Problem& problem, const client::Answer& answer) {
+  const core::Decision& decision = answer.decision;
+  if (problem.x.type != core::DataType::kF32 || decision.source != core::Source::kPredicted ||
+      decision.entries.empty() || (decision.entries[0].numerical_notes & note::kTensorCore) == 0) {
+    return false;
+  }
+  const bool takes = takes_tf32_.load(std::memory_order_acquire);
+  const std::lock_guard lock(held_back_mutex_);
+  if (!takes) {
+    held_back_.insert(answer.key);
+  }
+  return !takes || held_back_.contains(answer.key);
+}
+
+void Session::note_own_list(cudnnBackendDescriptor_t heuristics,
+                            std::span<const cudnnBackendDescriptor_t> configurations) {
+  if (takes_tf32_.load(std::memory_order_relaxed)) {
+    return;
+  }
+  bool of_f32 = false;
+  descriptors_.with<HeuristicsRecord>(
+      heuristics, [&of_f32](const HeuristicsRecord& record) { of_f32 = record.of_f32; });
+  if (!of_f32) {
+    return;
+  }
+  for (const cudnnBackendDescriptor_t configuration : configurations) {
+    descriptors_.with<ConfigurationRecord>(
+        configuration, [](ConfigurationRecord& record) { record.of_f32 = true; });
+  }
+}
+
+void Session::note_plan(const RealCudnn& real, cudnnBackendDescriptor_t configuration) {
+  if (takes_tf32_.load(std::memory_order_relaxed)) {
+    return;
+  }
+  bool of_f32 = false;
+  descriptors_.with<ConfigurationRecord>(
+      configuration, [&of_f32](const ConfigurationRecord& record) { of_f32 = record.of_f32; });
+  if (of_f32 && (numerical_notes_of(real, configuration) & note::kTensorCore) != 0) {
+    takes_tf32_.store(true, std::memory_order_release);
+  }
+}
+
 bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor) {
   const auto heuristics = descriptors_.copy<HeuristicsRecord>(descriptor);
   if (!heuristics || heuristics->strange || heuristics->mode == CUDNN_HEUR_MODE_FALLBACK ||
@@ -160,13 +340,20 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
     client_->note_passed_through();
     return false;
   }
+  if (graph->problem->x.type == core::DataType::kF32) {
+    descriptors_.with<HeuristicsRecord>(descriptor,
+                                        [](HeuristicsRecord& record) { record.of_f32 = true; });
+  }
   const auto context = context_of(real, heuristics->device_properties);
   if (!context) {
     client_->note_passed_through();
     return false;
   }
   const auto answer = client_->query(*context, *graph->problem);
-  if (!answer || !may_serve((*answer)->decision)) {
+  // A model knows convolutions alone: what it says of one with others fused to it means nothing.
+  if (!answer || !may_serve((*answer)->decision) ||
+      (graph->problem->fusion != 0 && (*answer)->decision.source == core::Source::kPredicted) ||
+      mathematics_unknown(*graph->problem, **answer)) {
     client_->note_passed_through();
     client_->flush_if_due(kReportInterval);
     return false;
@@ -174,12 +361,14 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
   auto served = std::make_shared<Served>();
   served->answer = *answer;
   served->context = *context;
-  served->graph = graph->kept;
+  served->of_f32 = graph->problem->x.type == core::DataType::kF32;
+  served->graph = keep<GraphRecord>(descriptors_, heuristics->graph);
+  if (served->graph == nullptr) {
+    return false;
+  }
   if (heuristics->device_properties != nullptr) {
-    descriptors_.with<DevicePropertiesRecord>(heuristics->device_properties,
-                                              [&served](const DevicePropertiesRecord& record) {
-                                                served->device_properties = record.kept;
-                                              });
+    served->device_properties =
+        keep<DevicePropertiesRecord>(descriptors_, heuristics->device_properties);
   }
   if (!offer_entries(real, *served)) {
     return false;
@@ -213,6 +402,7 @@ std::int64_t Session::fetch(const RealCudnn& real,
     fresh.filled = true;
     fresh.entry = offered[place];
     fresh.counter = counter_of(*served, fresh.entry);
+    fresh.of_f32 = served->of_f32;
     if (place > 0) {
       fresh.pending = served;
     }
@@ -267,15 +457,34 @@ bool Session::is_filled(cudnnBackendDescriptor_t configuration) {
   return filled;
 }
 
-void Session::count_execution(cudnnBackendDescriptor_t plan) {
-  client::UseCounter* counter = nullptr;
-  descriptors_.with<PlanRecord>(plan,
-                                [&counter](const PlanRecord& record) { counter = record.counter; });
-  if (counter != nullptr) {
-    counter->add(1);
+Execution Session::begin_execution(const RealCudnn& real,
+                                   cudnnHandle_t handle,
+                                   cudnnBackendDescriptor_t plan) {
+  Execution execution;
+  std::uint64_t number = 0;
+  descriptors_.with<PlanRecord>(plan, [&](PlanRecord& record) {
+    execution.counter = record.counter;
+    number = ++record.executions;
+  });
+  cudaStream_t stream = nullptr;
+  if (execution.counter != nullptr && handle != nullptr && Sampler::is_due(number) &&
+      real.get_stream != nullptr && real.get_stream(handle, &stream) == CUDNN_STATUS_SUCCESS) {
+    execution.sample = sampler_.begin(stream);
   }
+  return execution;
+}
+
+void Session::end_execution(const Execution& execution, bool succeeded) {
+  if (execution.sample) {
+    sampler_.end(execution.sample, execution.counter, succeeded);
+  }
+  if (execution.counter == nullptr || !succeeded) {
+    return;
+  }
+  execution.counter->add(1);
   static thread_local std::uint32_t executions = 0;
   if (++executions % kExecutionsPerLook == 0) {
+    sampler_.collect();
     client_->flush_if_due(kReportInterval);
   }
 }
