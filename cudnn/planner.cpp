@@ -11,6 +11,7 @@
 namespace reformer::cudnn {
 
 struct Plan::Impl {
+  std::shared_ptr<const Library> library;  // whose functions destroy the descriptor
   Descriptor plan;
   std::int64_t workspace_bytes = 0;
 };
@@ -302,7 +303,7 @@ void Planner::Impl::build(Planned& planned,
     return;
   }
   planned.plan = std::unique_ptr<Plan>(new Plan(std::unique_ptr<Plan::Impl>(
-      new Plan::Impl{std::move(*made), planned.candidate.workspace_bytes})));
+      new Plan::Impl{library, std::move(*made), planned.candidate.workspace_bytes})));
 }
 
 Planner::Planner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
