@@ -9,11 +9,14 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <span>
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 // reformerctl ablation: how right every model was on this host's verified problems.
 namespace reformer::cli {
@@ -27,16 +30,16 @@ struct AblationOptions {
   bool watch = false;
 };
 
-// " 1.042" or, with its interval, " 1.042 (1.031-1.055)".
-std::string with_interval(const Json& variant, const char* name, double scale, int digits) {
-  const double value = number_or_nan(variant, name);
-  if (!(value == value)) {
+// "1.042" or, with its interval, "1.042 (1.031-1.055)".
+std::string figure_text(
+    double value, const Json& variant, const char* interval_name, double scale, int digits) {
+  if (std::isnan(value)) {
     return "-";
   }
   std::string text = fmt::format("{:.{}f}", value * scale, digits);
   const auto intervals = variant.find("interval");
   if (intervals != variant.end() && intervals->is_object()) {
-    const auto found = intervals->find(name);
+    const auto found = intervals->find(interval_name);
     if (found != intervals->end() && found->is_array() && found->size() == 2 &&
         (*found)[0].is_number() && (*found)[1].is_number()) {
       text += fmt::format(" ({:.{}f}-{:.{}f})",
@@ -49,55 +52,70 @@ std::string with_interval(const Json& variant, const char* name, double scale, i
   return text;
 }
 
-void print_accuracy(Session& session, const Json& variants) {
-  Table table({{"variant", Align::kLeft, Fit::kShrink},
+std::string with_interval(const Json& variant, const char* name, double scale, int digits) {
+  return figure_text(number_or_nan(variant, name), variant, name, scale, digits);
+}
+
+std::string inference_text(const Json& variant, const char* name, const char* interval_name) {
+  const auto inference = variant.find("inference_us");
+  return inference != variant.end() && inference->is_object()
+             ? figure_text(number_or_nan(*inference, name), variant, interval_name, 1, 1)
+             : "-";
+}
+
+// A variant and what its row is called.
+using Labelled = std::pair<std::string, const Json*>;
+
+void print_accuracy(Session& session, const std::string& title, std::span<const Labelled> rows) {
+  Table table({{title, Align::kLeft, Fit::kShrink},
                {"n", Align::kRight},
                {"top-1 %", Align::kRight},
                {"top-3 %", Align::kRight},
                {"within 5 %", Align::kRight},
                {"slowdown (geomean)", Align::kRight}});
-  for (const Json& variant : variants) {
-    table.add({text_of(variant, "name"),
-               human_count(count_of(variant, "n")),
-               with_interval(variant, "top1", 100, 1),
-               with_interval(variant, "top3", 100, 1),
-               with_interval(variant, "within_5pct", 100, 1),
-               with_interval(variant, "geomean_slowdown", 1, 3)});
+  for (const auto& [label, variant] : rows) {
+    table.add({label,
+               human_count(count_of(*variant, "n")),
+               with_interval(*variant, "top1", 100, 1),
+               with_interval(*variant, "top3", 100, 1),
+               with_interval(*variant, "within_5pct", 100, 1),
+               with_interval(*variant, "geomean_slowdown", 1, 3)});
   }
   table.print(*session.out, session.colour);
 }
 
-std::string abstained_share(const Json& variant) {
-  const double abstained = number_or_nan(variant, "abstained");
-  const auto n = static_cast<double>(count_of(variant, "n"));
-  return abstained <= 1 && n > 1 && abstained != 1 ? human_share(abstained)
-         : n > 0                                   ? human_share(abstained / n)
-                                                   : "-";
-}
-
-void print_tails(Session& session, const Json& variants) {
-  Table table({{"variant", Align::kLeft, Fit::kShrink},
+void print_tails(Session& session, const std::string& title, std::span<const Labelled> rows) {
+  Table table({{title, Align::kLeft, Fit::kShrink},
                {"p90", Align::kRight},
                {"p99", Align::kRight},
+               {"served", Align::kRight},
+               {"abstained %", Align::kRight}});
+  for (const auto& [label, variant] : rows) {
+    const auto served = variant->find("served");
+    table.add({label,
+               with_interval(*variant, "p90_slowdown", 1, 2),
+               with_interval(*variant, "p99_slowdown", 1, 2),
+               served != variant->end() && served->is_object()
+                   ? with_interval(*served, "geomean_slowdown", 1, 3)
+                   : std::string("-"),
+               with_interval(*variant, "abstained_share", 100, 1)});
+  }
+  *session.out << '\n';
+  table.print(*session.out, session.colour);
+}
+
+void print_costs(Session& session, const std::string& title, std::span<const Labelled> rows) {
+  Table table({{title, Align::kLeft, Fit::kShrink},
+               {"inference p50, us", Align::kRight},
+               {"inference p99, us", Align::kRight},
                {"max", Align::kRight},
-               {"total time", Align::kRight},
-               {"abstained", Align::kRight},
-               {"inference p50", Align::kRight},
-               {"p99", Align::kRight}});
-  for (const Json& variant : variants) {
-    const auto inference = variant.find("inference_us");
-    const bool timed = inference != variant.end() && inference->is_object();
-    const auto inference_us = [&](const char* name) {
-      return timed ? human_us(number_or_nan(*inference, name)) : std::string("-");
-    };
-    table.add({text_of(variant, "name"),
-               with_interval(variant, "p90_slowdown", 1, 2),
-               with_interval(variant, "p99_slowdown", 1, 2),
-               human_factor(number_or_nan(variant, "max_slowdown")),
-               human_factor(number_or_nan(variant, "total_time_ratio")),
-               abstained_share(variant),
-               inference_us("p50"),
-               inference_us("p99")});
+               {"total time", Align::kRight}});
+  for (const auto& [label, variant] : rows) {
+    table.add({label,
+               inference_text(*variant, "p50", "inference_p50_us"),
+               inference_text(*variant, "p99", "inference_p99_us"),
+               human_factor(number_or_nan(*variant, "max_slowdown")),
+               human_factor(number_or_nan(*variant, "total_time_ratio"))});
   }
   *session.out << '\n';
   table.print(*session.out, session.colour);
@@ -108,6 +126,7 @@ void print_paired(Session& session, const Json& variants) {
   Table table({{"against the champion", Align::kLeft, Fit::kShrink},
                {"difference", Align::kRight},
                {"95 % interval", Align::kRight},
+               {"served", Align::kRight},
                {"p", Align::kRight},
                {"p adjusted", Align::kRight}});
   for (const Json& variant : variants) {
@@ -126,6 +145,7 @@ void print_paired(Session& session, const Json& variants) {
                    ? fmt::format(
                          "{:+.4f} to {:+.4f}", interval[0].get<double>(), interval[1].get<double>())
                    : std::string("-"),
+               fmt::format("{:+.4f}", number_or_nan(*paired, "served_difference")),
                fmt::format("{:.3g}", number_or_nan(*paired, "p_value")),
                {fmt::format("{:.3g}", adjusted),
                 adjusted < 0.05 ? (difference > 0 ? Tone::kBad : Tone::kGood) : Tone::kPlain}});
@@ -136,13 +156,56 @@ void print_paired(Session& session, const Json& variants) {
   }
 }
 
+void print_tables(Session& session, const std::string& title, std::span<const Labelled> rows) {
+  print_accuracy(session, title, rows);
+  print_tails(session, title, rows);
+  print_costs(session, title, rows);
+}
+
+// The tables of a study, where at least two of its variants are there.
+void print_study(Session& session, const Json& study, const Json& variants) {
+  std::vector<Labelled> rows;
+  for (const Json& row : array_of(study, "rows")) {
+    const std::string name = text_of(row, "variant");
+    for (const Json& variant : variants) {
+      if (text_of(variant, "name") == name) {
+        rows.emplace_back(text_of(row, "label"), &variant);
+      }
+    }
+  }
+  if (rows.size() < 2) {
+    return;
+  }
+  *session.out << '\n'
+               << in_tone(printable(text_of(study, "title")), Tone::kTitle, session.colour)
+               << "\n\n";
+  print_tables(session, "variant", rows);
+}
+
 void print_report(Session& session, const Json& report) {
-  const std::uint64_t problems = count_of(report, "problems");
-  *session.out << human_count(problems) << " verified problems, intervals at 95 %\n\n";
+  *session.out << human_count(count_of(report, "problems"))
+               << " verified problems, in brackets 95 % intervals";
+  const std::uint64_t waiting = count_or(report, "waiting", 0);
+  if (waiting > 0) {
+    *session.out << "; " << human_count(waiting) << " more wait";
+  }
+  if (flag_or(report, "weighted", false)) {
+    *session.out << "; weighted";
+  }
+  *session.out << "\n\n";
   const Json& variants = array_of(report, "variants");
-  print_accuracy(session, variants);
-  print_tails(session, variants);
+  std::vector<Labelled> all;
+  for (const Json& variant : variants) {
+    const bool champion = flag_or(variant, "champion", false);
+    all.emplace_back(text_of(variant, "name") + (champion ? " (champion)" : ""), &variant);
+  }
+  print_tables(session, "all variants", all);
   print_paired(session, variants);
+  if (report.contains("studies")) {
+    for (const Json& study : array_of(report, "studies")) {
+      print_study(session, study, variants);
+    }
+  }
 }
 
 // Until interrupted, or until the daemon goes away.

@@ -95,6 +95,24 @@ std::string date_text(double time_s) {
   return text.data();
 }
 
+// "0.6123 (0.6001-0.6240)"; without the interval where there is none.
+std::string with_interval(const Json& variant, const char* name) {
+  const double value = number_or_nan(variant, name);
+  if (!std::isfinite(value)) {
+    return "-";
+  }
+  std::string text = fmt::format("{:.4f}", value);
+  const auto intervals = variant.find("interval");
+  if (intervals != variant.end() && intervals->is_object()) {
+    const auto found = intervals->find(name);
+    if (found != intervals->end() && found->is_array() && found->size() == 2 &&
+        (*found)[0].is_number() && (*found)[1].is_number()) {
+      text += fmt::format(" ({:.4f}-{:.4f})", (*found)[0].get<double>(), (*found)[1].get<double>());
+    }
+  }
+  return text;
+}
+
 double inference_p50(const Json& variant) {
   const auto inference = variant.find("inference_us");
   return inference != variant.end() && inference->is_object()
@@ -152,8 +170,7 @@ std::string AblationPage::table() const {
                         escape_html(text_of(variant, "name")),
                         count_of(variant, "n"));
     for (const auto& figure : kFigures) {
-      const double value = number_or_nan(variant, figure.first);
-      html += std::isfinite(value) ? fmt::format("<td>{:.4f}</td>", value) : "<td>-</td>";
+      html += fmt::format("<td>{}</td>", with_interval(variant, figure.first));
     }
     html += fmt::format("<td>{}</td></tr>\n", human_us(inference_p50(variant)));
   }

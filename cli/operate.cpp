@@ -3,6 +3,7 @@
 #include "cli/table.h"
 #include "cli/units.h"
 
+#include <memory>
 #include <string>
 
 // reformerctl check, reload and compact: what monitoring and administrators run.
@@ -12,8 +13,15 @@ void add_check(CLI::App& app, Session& session) {
   CLI::App* command =
       app.add_subcommand("check", "Exit code 5 and a line for each alarm; silent when all is well")
           ->group(group::kLook);
-  command->callback([&session] {
+  auto acknowledge = std::make_shared<bool>(false);
+  command->add_flag("--acknowledge",
+                    *acknowledge,
+                    "Forget which problems got slower with an upgrade, then check");
+  command->callback([&session, acknowledge] {
     conduct(session, [&](AdminChannel& channel) {
+      if (*acknowledge) {
+        (void)ask(channel, {{"request", "acknowledge"}});
+      }
       const Json reply = ask(channel, {{"request", "check"}});
       if (!flag_of(reply, "ok")) {
         session.exit_code = kExitAlarm;

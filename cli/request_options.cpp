@@ -119,6 +119,9 @@ void AccuracyOptions::add(CLI::App& command) {
       ->check(check_duration);
   command.add_flag(
       "--weighted-by-use", weighted_by_use_, "Count a problem as often as applications ran it");
+  command.add_flag("--uncorrected",
+                   uncorrected_,
+                   "Without the correction for the order in which problems were verified");
 }
 
 void AccuracyOptions::fill(Json& request) const {
@@ -131,6 +134,9 @@ void AccuracyOptions::fill(Json& request) const {
   }
   if (weighted_by_use_) {
     request["weighted_by_use"] = true;
+  }
+  if (uncorrected_) {
+    request["uncorrected"] = true;
   }
 }
 

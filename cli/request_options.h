@@ -50,6 +50,7 @@ class AccuracyOptions {
  private:
   std::string op_, dtype_, layout_, device_, since_;
   bool weighted_by_use_ = false;
+  bool uncorrected_ = false;
 };
 
 // What the asking application will not run: `explain`, `query`.

@@ -1,32 +1,35 @@
 #pragma once
 
-#include "storage/database.h"
+#include "daemon/accuracy_log.h"
+#include "model/predictor.h"
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
-#include <optional>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
-// The report over the accuracy log. The figures are model/score.h's, as `reformerctl eval` has
-// them. Threads: pure functions.
+// The report over the accuracy log. Point values over equally weighted problems are
+// model::summarise's, as `reformerctl eval` has them. Threads: pure functions.
 namespace reformer::daemon {
 
-// The `ablation` reply. Rows beyond the newest of each variant and problem are left out.
-[[nodiscard]] nlohmann::ordered_json ablation_report(const std::vector<storage::AccuracyRow>& rows,
-                                                     const std::string& champion);
-
-struct PromotionRule {
-  std::size_t min_problems = 200;
-  double confidence = 0.95;
+struct ReportOptions {
+  std::string champion;
+  std::vector<model::ModelInfo> models;  // loaded now: what they are, for the tables of the studies
+  // One for each problem of the log; 0 leaves it out.
+  std::vector<double> weights;
+  std::uint64_t waiting = 0;  // problems that were asked for and are not measured
+  std::size_t resamples = 1000;
+  std::uint64_t seed = 1;
 };
-// The variant that should answer instead of the champion, if any: over at least min_problems that
-// both were scored on it is faster with that confidence (its interval excludes equality and the
-// sign test agrees, corrected for the number of variants), and slower in no data type and no
-// operation.
-[[nodiscard]] std::optional<std::string> challenger_to_promote(
-    const std::vector<storage::AccuracyRow>& rows,
-    const std::string& champion,
-    const PromotionRule& rule);
+
+// The `ablation` reply: docs/admin.md.
+[[nodiscard]] nlohmann::ordered_json ablation_report(const AccuracyLog& log,
+                                                     const ReportOptions& options);
+
+// Two-sided sign test, normal limit with continuity correction.
+[[nodiscard]] double sign_test(std::size_t better, std::size_t worse);
+// Holm's step-down correction; in the order of `p_values`.
+[[nodiscard]] std::vector<double> holm(std::span<const double> p_values);
 
 }  // namespace reformer::daemon

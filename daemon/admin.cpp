@@ -2,8 +2,7 @@
 
 #include "core/codec.h"
 #include "core/problem_text.h"
-#include "daemon/ablation.h"
-#include "daemon/admin_views.h"
+#include "daemon/admin_impl.h"
 #include "interchange/measurements.h"
 
 #include <algorithm>
@@ -16,75 +15,7 @@
 namespace reformer::daemon {
 namespace {
 
-using core::Status;
-
-constexpr std::size_t kRowsPerPiece = 64;
 constexpr std::size_t kMaxImportLines = 100000;
-
-core::Error wrong(const std::string& message) {
-  return core::make_error(core::ErrorCode::kInvalidArgument, message);
-}
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-std::int64_t now_s() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
-// Sends rows in pieces; the last piece carries what else there is to say.
-class Rows {
- public:
-  explicit Rows(const AdminReply& reply) : reply_(reply) {}
-  void add(Json row) {
-    rows_.push_back(std::move(row));
-    if (rows_.size() == kRowsPerPiece) {
-      reply_(dump({{"rows", std::exchange(rows_, Json::array())}}), true);
-    }
-  }
-  void finish(Json totals = Json::object()) {
-    Json last{{"rows", std::move(rows_)}};
-    last.update(totals);
-    reply_(dump(last), false);
-  }
-
- private:
-  const AdminReply& reply_;
-  Json rows_ = Json::array();
-};
-
-bool flag(const Json& request, const char* name) {
-  const auto found = request.find(name);
-  return found != request.end() && found->is_boolean() && found->get<bool>();
-}
-
-Json model_json(const model::ModelInfo& info) {
-  Json contexts = Json::array();
-  for (const core::Context& context : info.contexts) {
-    contexts.push_back(
-        {{"device", core::format_device(context.device)}, {"cudnn", context.cudnn_version}});
-  }
-  Json metrics = Json::object();
-  for (const auto& [name, value] : info.metrics) {
-    metrics[name] = value;
-  }
-  return {{"name", info.name},
-          {"block", info.block},
-          {"blocks", info.blocks},
-          {"target", info.target},
-          {"sharpness", info.sharpness},
-          {"seed", info.seed},
-          {"parameters", info.parameters},
-          {"classes", info.classes},
-          {"training_problems", info.training_problems},
-          {"data_hash", info.data_hash},
-          {"abstain_below", info.abstain_below},
-          {"contexts", std::move(contexts)},
-          {"metrics", std::move(metrics)}};
-}
 
 }  // namespace
 
@@ -100,60 +31,15 @@ const model::Predictor* ModelSet::find(std::string_view name) const {
 std::filesystem::path database_directory(const std::filesystem::path& state_dir) {
   return state_dir / "database";
 }
+std::filesystem::path added_models_directory(const std::filesystem::path& state_dir) {
+  return state_dir / "models";
+}
+std::string provenance_entry(const std::string& model) {
+  return "provenance/" + model;
+}
 std::filesystem::path default_state_dir() {
   return "/var/lib/reformerd";
 }
-
-struct AdminService::Impl {
-  storage::Database& database;
-  LiveDaemon* live;
-  ModelSet offline_models;
-  Options options;
-
-  using Handler = Status (Impl::*)(const Json&, const AdminReply&);
-  struct Request {
-    Handler handler;
-    Rights rights = Rights::kRead;
-    bool needs_daemon = false;
-  };
-  static const std::map<std::string_view, Request>& requests();
-
-  [[nodiscard]] std::shared_ptr<const ModelSet> models() const {
-    return live != nullptr ? live->models() : std::make_shared<const ModelSet>(offline_models);
-  }
-  core::Result<core::Key> key_of(const Json& request);
-  core::Result<core::Context> context_of(const Json& request);
-  storage::UseStatistics uses_of(const core::KeyHash& hash) {
-    auto uses = database.find_uses(hash);
-    return uses && *uses ? **uses : storage::UseStatistics{};
-  }
-  core::Result<core::Decision> decide(const core::Key& key,
-                                      const core::Constraints& constraints,
-                                      std::optional<core::Record>& record);
-  core::Result<std::vector<core::Record>> filtered(const Json& request);
-
-  Status status(const Json& request, const AdminReply& reply);
-  Status stats(const Json& request, const AdminReply& reply);
-  Status clients(const Json& request, const AdminReply& reply);
-  Status list(const Json& request, const AdminReply& reply);
-  Status show(const Json& request, const AdminReply& reply);
-  Status query(const Json& request, const AdminReply& reply);
-  Status explain(const Json& request, const AdminReply& reply);
-  Status import_lines(const Json& request, const AdminReply& reply);
-  Status export_records(const Json& request, const AdminReply& reply);
-  Status forget(const Json& request, const AdminReply& reply);
-  Status verify(const Json& request, const AdminReply& reply);
-  Status list_models(const Json& request, const AdminReply& reply);
-  Status promote(const Json& request, const AdminReply& reply);
-  Status ablation(const Json& request, const AdminReply& reply);
-  Status accuracy(const Json& request, const AdminReply& reply);
-  Status freeze(const Json& request, const AdminReply& reply);
-  Status check(const Json& request, const AdminReply& reply);
-  Status diff(const Json& request, const AdminReply& reply);
-  Status reload(const Json& request, const AdminReply& reply);
-  Status compact(const Json& request, const AdminReply& reply);
-  core::Result<std::vector<storage::AccuracyRow>> accuracy_rows(const Json& request);
-};
 
 const std::map<std::string_view, AdminService::Impl::Request>& AdminService::Impl::requests() {
   static const std::map<std::string_view, Request> kRequests{
@@ -170,6 +56,9 @@ const std::map<std::string_view, AdminService::Impl::Request>& AdminService::Imp
       {"verify", {&Impl::verify, Rights::kWrite, true}},
       {"models", {&Impl::list_models}},
       {"promote", {&Impl::promote, Rights::kWrite, true}},
+      {"promotions", {&Impl::promotions}},
+      {"add_model", {&Impl::add_model, Rights::kWrite, true}},
+      {"acknowledge", {&Impl::acknowledge, Rights::kWrite, true}},
       {"ablation", {&Impl::ablation}},
       {"accuracy", {&Impl::accuracy}},
       {"freeze", {&Impl::freeze}},
@@ -258,8 +147,13 @@ core::Result<core::Decision> AdminService::Impl::decide(const core::Key& key,
     return core::Decision{};
   }
   model::Predictor::Scratch scratch(*champion);
-  return champion->decide(
-      key.context, key.problem, constraints, options.build_policy, core::kMaxDecisionEntries, options.max_engines, scratch);
+  return champion->decide(key.context,
+                          key.problem,
+                          constraints,
+                          options.build_policy,
+                          core::kMaxDecisionEntries,
+                          options.max_engines,
+                          scratch);
 }
 
 Status AdminService::Impl::status(const Json&, const AdminReply& reply) {
@@ -596,129 +490,6 @@ Status AdminService::Impl::verify(const Json& request, const AdminReply& reply) 
   return core::ok_status();
 }
 
-Status AdminService::Impl::list_models(const Json&, const AdminReply& reply) {
-  const auto rows = accuracy_rows(Json::object());
-  if (!rows) {
-    return rows.error();
-  }
-  const auto set = models();
-  const Json report = ablation_report(*rows, set->champion);
-  Rows out(reply);
-  for (const LoadedModel& loaded : set->models) {
-    Json row = model_json(loaded.predictor->info());
-    row["champion"] = loaded.predictor->info().name == set->champion;
-    row["path"] = loaded.path.string();
-    row["rows"] = 0;
-    row["geomean_slowdown"] = nullptr;
-    for (const Json& variant : report["variants"]) {
-      if (variant["name"] == row["name"]) {
-        row["rows"] = variant["n"];
-        row["geomean_slowdown"] = variant["geomean_slowdown"];
-      }
-    }
-    out.add(std::move(row));
-  }
-  out.finish();
-  return core::ok_status();
-}
-
-Status AdminService::Impl::promote(const Json& request, const AdminReply& reply) {
-  const std::string previous = models()->champion;
-  std::string name = request.value("model", std::string());
-  if (flag(request, "rollback")) {
-    const auto last = database.find_meta("champion_before");
-    if (!last) {
-      return last.error();
-    }
-    if (!*last) {
-      return wrong("nothing to roll back: no model was ever promoted");
-    }
-    name = **last;
-  }
-  if (models()->find(name) == nullptr) {
-    return wrong("no model '" + name + "' is loaded; see reformerctl models");
-  }
-  if (const Status done = database.put_meta("champion_before", previous); !done) {
-    return done;
-  }
-  if (const Status done = live->set_champion(name); !done) {
-    return done;
-  }
-  reply(dump({{"champion", name}, {"previous", previous}}), false);
-  return core::ok_status();
-}
-
-core::Result<std::vector<storage::AccuracyRow>> AdminService::Impl::accuracy_rows(
-    const Json& request) {
-  auto filter = filter_from(request);
-  if (!filter) {
-    return filter.error();
-  }
-  // Seconds back from now.
-  const auto since = request.find("since_s");
-  const std::int64_t from = since != request.end() && since->is_number_unsigned()
-                                ? now_s() - since->get<std::int64_t>()
-                                : 0;
-  std::vector<storage::AccuracyRow> rows;
-  const Status done = database.for_each_accuracy(from, [&](const storage::AccuracyRow& row) {
-    const char* const layout = row.layout == core::Layout::kNhwc   ? "nhwc"
-                               : row.layout == core::Layout::kNchw ? "nchw"
-                                                                   : "strided";
-    if ((filter->operation.empty() || filter->operation == core::to_string(row.operation)) &&
-        (filter->type.empty() || filter->type == core::to_string(row.type)) &&
-        (filter->layout.empty() || filter->layout == layout) &&
-        (filter->device.empty() || row.device.find(filter->device) != std::string::npos)) {
-      rows.push_back(row);
-    }
-    return true;
-  });
-  if (!done) {
-    return done.error();
-  }
-  return rows;
-}
-
-Status AdminService::Impl::ablation(const Json& request, const AdminReply& reply) {
-  const auto rows = accuracy_rows(request);
-  if (!rows) {
-    return rows.error();
-  }
-  reply(dump(ablation_report(*rows, models()->champion)), false);
-  return core::ok_status();
-}
-
-Status AdminService::Impl::accuracy(const Json& request, const AdminReply& reply) {
-  const auto rows = accuracy_rows(request);
-  if (!rows) {
-    return rows.error();
-  }
-  Rows out(reply);
-  for (const storage::AccuracyRow& row : *rows) {
-    out.add({{"time_s", row.time_s},
-             {"key", core::format_hash(row.key)},
-             {"variant", row.variant},
-             {"predicted", core::format_engine_config(row.predicted)},
-             {"rank_of_best", row.rank_of_best == 65535 ? Json(nullptr) : Json(row.rank_of_best)},
-             {"top1", row.top1},
-             {"top3", row.top3},
-             {"within_5pct", row.within_5pct},
-             {"abstained", row.abstained},
-             {"covered", row.covered},
-             {"slowdown", static_cast<double>(row.slowdown)},
-             {"served_slowdown", static_cast<double>(row.served_slowdown)},
-             {"best_us", static_cast<double>(row.best_us)},
-             {"confidence", static_cast<double>(row.confidence)},
-             {"inference_ns", static_cast<double>(row.inference_ns)},
-             {"selection_probability", static_cast<double>(row.selection_probability)},
-             {"op", core::to_string(row.operation)},
-             {"dtype", core::to_string(row.type)},
-             {"uses", row.uses},
-             {"device", row.device}});
-  }
-  out.finish();
-  return core::ok_status();
-}
-
 Status AdminService::Impl::freeze(const Json& request, const AdminReply& reply) {
   const auto records = filtered(request);
   if (!records) {
@@ -734,19 +505,6 @@ Status AdminService::Impl::freeze(const Json& request, const AdminReply& reply) 
     }
   }
   rows.finish();
-  return core::ok_status();
-}
-
-Status AdminService::Impl::check(const Json&, const AdminReply& reply) {
-  Json alarms = Json::array();
-  if (live != nullptr) {
-    nlohmann::json status = nlohmann::json::object();
-    live->add_status(status);
-    if (status.contains("alarms")) {
-      alarms = status["alarms"];
-    }
-  }
-  reply(dump({{"ok", alarms.empty()}, {"alarms", alarms}}), false);
   return core::ok_status();
 }
 
@@ -811,11 +569,11 @@ AdminService::AdminService(storage::Database& database,
                            LiveDaemon* live,
                            ModelSet offline_models,
                            Options options)
-    : impl_(new Impl{database, live, std::move(offline_models), std::move(options)}) {}
+    : impl_(new Impl{database, live, std::move(offline_models), std::move(options), {}}) {}
 AdminService::~AdminService() = default;
 
 core::Status AdminService::handle(std::string_view json_request,
-                                  Rights rights,
+                                  const Asker& asker,
                                   const AdminReply& reply) {
   const Json request = Json::parse(json_request, nullptr, false);
   const auto name = request.is_object() ? request.find("request") : request.end();
@@ -828,13 +586,14 @@ core::Status AdminService::handle(std::string_view json_request,
     return core::make_error(core::ErrorCode::kUnsupported,
                             "this daemon does not know the request " + dump(*name));
   }
-  if (found->second.rights == Rights::kWrite && rights != Rights::kWrite) {
+  if (found->second.rights == Rights::kWrite && asker.rights != Rights::kWrite) {
     return core::make_error(core::ErrorCode::kDenied,
                             dump(*name) + " is for root, the daemon's user and its admin group");
   }
   if (found->second.needs_daemon && impl_->live == nullptr) {
     return core::make_error(core::ErrorCode::kUnavailable, dump(*name) + " needs a running daemon");
   }
+  impl_->asker = asker.name;
   try {
     return (impl_.get()->*found->second.handler)(request, reply);
   } catch (const std::exception& error) {  // a member of another type
@@ -876,7 +635,7 @@ core::Result<std::unique_ptr<OfflineAdmin>> OfflineAdmin::open(
 }
 
 core::Status OfflineAdmin::handle(std::string_view json_request, const AdminReply& reply) {
-  return service_->handle(json_request, Rights::kRead, reply);
+  return service_->handle(json_request, Asker{}, reply);
 }
 
 }  // namespace reformer::daemon

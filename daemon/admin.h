@@ -28,6 +28,11 @@ struct LoadedModel {
   std::shared_ptr<const model::Predictor> predictor;
   std::filesystem::path path;
 };
+// Models that were added at run time are kept there; the file is called as the model.
+[[nodiscard]] std::filesystem::path added_models_directory(const std::filesystem::path& state_dir);
+// Where the database keeps what is known of an added model's origin, as JSON.
+[[nodiscard]] std::string provenance_entry(const std::string& model);
+
 // The loaded variants, published as one immutable value.
 struct ModelSet {
   std::vector<LoadedModel> models;
@@ -37,6 +42,11 @@ struct ModelSet {
 };
 
 enum class Rights { kRead, kWrite };
+
+struct Asker {
+  Rights rights = Rights::kRead;
+  std::string name;  // "uid 1000": for logs and histories
+};
 
 // A piece of the reply; more == false in the last. May be called on another thread than handle()'s,
 // and, for `verify` with `wait` only, after handle() returned.
@@ -58,7 +68,18 @@ class LiveDaemon {
   virtual core::Result<Verification> verify(const core::Key& key,
                                             bool force,
                                             std::function<void(std::string error)> done) = 0;
-  virtual core::Status set_champion(const std::string& name) = 0;
+  // The alarms of the last review: [{kind, text}].
+  virtual nlohmann::json alarms() = 0;
+  virtual core::Status clear_upgrade_alarms() = 0;
+  // Makes a loaded model the champion, and keeps that in the history. `why`: JSON.
+  virtual core::Status promote(const std::string& name,
+                               const std::string& by,
+                               const nlohmann::ordered_json& why) = 0;
+  // Back to the champion before the last promotion. Returns its name.
+  virtual core::Result<std::string> roll_back(const std::string& by) = 0;
+  // Copies a model file into the state directory and loads it as a challenger. Returns its name.
+  virtual core::Result<std::string> add_model(const std::filesystem::path& file,
+                                              const nlohmann::ordered_json& provenance) = 0;
   virtual core::Result<nlohmann::json> reload() = 0;
   // The record of this key changed (or is to go: call before it is removed).
   virtual void record_changed(const core::KeyHash& hash) = 0;
@@ -86,7 +107,7 @@ class AdminService {
   // Answers one request. An error after pieces were sent ends the reply too. Never throws.
   // Errors: kInvalidArgument (not JSON, bad member), kUnsupported (unknown request), kDenied,
   // kUnavailable (needs a daemon).
-  core::Status handle(std::string_view json_request, Rights rights, const AdminReply& reply);
+  core::Status handle(std::string_view json_request, const Asker& asker, const AdminReply& reply);
 
  private:
   struct Impl;

@@ -28,13 +28,6 @@ bool take_text(const Json& request, const char* name, std::string& out) {
   return true;
 }
 
-std::string layout_name(const core::Problem& problem) {
-  const core::Layout layout = core::layout_of(problem.x);
-  return layout == core::Layout::kNhwc   ? "nhwc"
-         : layout == core::Layout::kNchw ? "nchw"
-                                         : "strided";
-}
-
 Json candidate_json(const core::Candidate& candidate, float best_us) {
   Json rank = Json::object();
   for (const auto& [name, value] : {std::pair{"a", candidate.rank_a},
@@ -59,6 +52,12 @@ Json candidate_json(const core::Candidate& candidate, float best_us) {
 }
 
 }  // namespace
+
+const char* layout_name(core::Layout layout) {
+  return layout == core::Layout::kNhwc   ? "nhwc"
+         : layout == core::Layout::kNchw ? "nchw"
+                                         : "strided";
+}
 
 Json number_or_null(double value) {
   return std::isfinite(value) ? Json(value) : Json(nullptr);
@@ -180,7 +179,7 @@ bool RecordFilter::matches(const core::Record& record) const {
   const core::Problem& problem = record.key.problem;
   return (operation.empty() || operation == core::to_string(problem.operation)) &&
          (type.empty() || type == core::to_string(problem.x.type)) &&
-         (layout.empty() || layout == layout_name(problem)) &&
+         (layout.empty() || layout == layout_name(core::layout_of(problem.x))) &&
          (device.empty() ||
           core::format_device(record.key.context.device).find(device) != std::string::npos) &&
          (cudnn == 0 || cudnn == record.key.context.cudnn_version) &&

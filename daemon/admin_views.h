@@ -16,6 +16,7 @@ namespace reformer::daemon {
 
 using Json = nlohmann::ordered_json;
 
+[[nodiscard]] const char* layout_name(core::Layout layout);
 [[nodiscard]] Json number_or_null(double value);
 [[nodiscard]] Json decision_json(const core::Decision& decision);
 [[nodiscard]] Json record_json(const core::Record& record, const storage::UseStatistics& uses);

@@ -95,6 +95,18 @@ std::vector<Setting> settings(Config& c) {
       {"promote_confidence", &c.promote_confidence, "Confidence that it wants", kReload, 0.5, 1},
       {"drift_slowdown", &c.drift_slowdown, "Alarm when recent slowdown grew by this", kReload, 1},
       {"drift_window", &c.drift_window, "Recent problems looked at", kReload, 10, 1e6},
+      {"retrain_hours", &c.retrain_hours, "Hours between trainings; 0: never", kReload, 0, 1e5},
+      {"retrain_problems", &c.retrain_problems, "New measurements before one", kReload, 1, 1e9},
+      {"retrain_data", &c.retrain_data, "Measurement file to learn from as well", kReload},
+      {"retrain_epochs", &c.retrain_epochs, "Passes over the data; 0: as train", kReload, 0, 1e5},
+      {"retrain_max_memory_bytes",
+       &c.retrain_max_memory_bytes,
+       "Memory of a training",
+       kReload,
+       1 << 28},
+      {"retrain_max_minutes", &c.retrain_max_minutes, "Then it is killed", kReload, 0.01, 1e5},
+      {"retrain_keep", &c.retrain_keep, "Models from trainings that stay", kReload, 1, 100},
+      {"trainer", &c.trainer, "Path of reformerctl, which trains", kReload},
   };
 }
 

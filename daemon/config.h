@@ -57,6 +57,16 @@ struct Config {
   double promote_confidence = 0.95;
   double drift_slowdown = 1.10;     // alarm: recent champion slowdown over its long-run one
   std::int64_t drift_window = 100;  // recent problems
+
+  // Training on this host's measurements.
+  double retrain_hours = 0;                         // between two trainings; 0: never
+  std::int64_t retrain_problems = 500;              // measured since the last one
+  std::vector<std::filesystem::path> retrain_data;  // measurement files to learn from as well
+  std::int64_t retrain_epochs = 0;                  // 0: the preset's
+  std::int64_t retrain_max_memory_bytes = std::int64_t{2} << 30;
+  double retrain_max_minutes = 120;
+  std::int64_t retrain_keep = 3;  // models from trainings that stay loaded
+  std::filesystem::path trainer;  // empty: reformerctl beside reformerd
 };
 
 // What the command line adds to the settings.

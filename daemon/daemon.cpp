@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -24,6 +25,7 @@ constexpr std::size_t kBackgroundBound = 256;
 constexpr unsigned kTickMs = 50;
 constexpr unsigned kFlushMs = 1000;
 constexpr unsigned kWatchdogMs = 5000;
+constexpr int kScorerNice = 10;
 
 Server::Limits server_limits(const Config& config) {
   return {static_cast<std::size_t>(config.max_clients),
@@ -48,7 +50,7 @@ Daemon::Daemon(CommandLine line)
       answers_({config_.build_policy, static_cast<std::size_t>(config_.max_engines)}),
       models_(std::make_shared<const ModelSet>()),
       storage_(std::make_unique<WorkThread>("rf-storage", kStorageBound)),
-      scorer_(std::make_unique<WorkThread>("rf-scorer", kScorerBound)),
+      scorer_(std::make_unique<WorkThread>("rf-scorer", kScorerBound, kScorerNice)),
       background_(std::make_unique<WorkThread>("rf-admin", kBackgroundBound)) {}
 
 // What is queued for the storage thread is still written. Each thread ends before those that it
@@ -59,6 +61,7 @@ Daemon::~Daemon() {
   storage_->finish();
   scorer_->finish();
   background_.reset();
+  retraining_.reset();
   supervisor_.reset();
   server_.reset();
   if (table_) {
@@ -111,6 +114,17 @@ core::Status Daemon::start() {
           [this](const core::KeyHash& hash, const std::string& why) { on_failure(hash, why); },
           [this](const core::Key& key) { return choices_for(key); }},
       [] { return std::chrono::steady_clock::now(); });
+  const auto trained = database_->find_meta("retraining");
+  retraining_ = std::make_unique<Retraining>(
+      loop_.get(),
+      Retraining::State::from_text(trained ? trained->value_or("") : ""),
+      [this](const Retraining::State& state) {
+        (void)storage_->try_submit(
+            [this, text = state.to_text()] { (void)database_->put_meta("retraining", text); });
+      });
+  if (const auto slower = database_->find_meta(kSlowerWinnersEntry); slower && *slower) {
+    slower_winners_.from_text(**slower);
+  }
   // The socket first: the table of a daemon that serves there must not be replaced.
   for (const auto step : {&Daemon::open_socket, &Daemon::open_table}) {
     if (const auto status = (this->*step)(); !status) {
@@ -118,7 +132,10 @@ core::Status Daemon::start() {
     }
   }
   loop_.every(kTickMs, [this] { tick(); });
-  loop_.every(kFlushMs, [this] { flush_uses(); });
+  loop_.every(kFlushMs, [this] {
+    flush_uses();
+    tick_retraining();
+  });
   loop_.every(kWatchdogMs, [] { sd_notify(0, "WATCHDOG=1"); });
   loop_.on_signal(SIGTERM, [this] { stop(); });
   loop_.on_signal(SIGINT, [this] { stop(); });
@@ -167,6 +184,7 @@ core::Status Daemon::open_table() {
     return counts.error();
   }
   table_complete_ = counts->records == 0;
+  records_ = counts->records;
   std::error_code ignored;
   std::filesystem::create_directories(config_.socket.parent_path(), ignored);
   auto table = PublishedTable::create(
@@ -301,17 +319,48 @@ core::Result<ModelSet> Daemon::load_models(const Config& config) const {
     set.models.push_back({std::move(*predictor), path});
     paths += std::filesystem::absolute(path).string() + "\n";
   }
+  // Without a promotion the first of the configuration answers: an added model never does.
+  const std::string first =
+      set.models.empty() ? std::string() : set.models.front().predictor->info().name;
+  load_added_models(set);
+  for (std::size_t i = config.models.size(); i < set.models.size(); ++i) {
+    paths += std::filesystem::absolute(set.models[i].path).string() + "\n";
+  }
   (void)database_->put_meta("models", paths);  // for --offline
   const auto champion = database_->find_meta("champion");
   if (champion && *champion && set.find(**champion) != nullptr) {
     set.champion = **champion;
-  } else if (!set.models.empty()) {
-    set.champion = set.models.front().predictor->info().name;
+  } else {
+    set.champion = first;
     if (champion && *champion) {
       spdlog::warn("the champion \"{}\" is not loaded; \"{}\" answers", **champion, set.champion);
     }
   }
   return set;
+}
+
+// One that cannot be read is named in the log and left out: the others are none the worse.
+void Daemon::load_added_models(ModelSet& set) const {
+  std::error_code error;
+  std::vector<std::filesystem::path> files;
+  for (const auto& file :
+       std::filesystem::directory_iterator(added_models_directory(config_.state_dir), error)) {
+    if (file.path().extension() == ".reformer") {
+      files.push_back(file.path());
+    }
+  }
+  std::sort(files.begin(), files.end());
+  for (const auto& path : files) {
+    auto predictor = model::Predictor::load(path);
+    if (!predictor) {
+      spdlog::error("added model {}: {}", path.string(), predictor.error().message);
+    } else if (set.find((*predictor)->info().name) != nullptr) {
+      spdlog::warn(
+          "added model {}: \"{}\" is loaded already", path.string(), (*predictor)->info().name);
+    } else {
+      set.models.push_back({std::move(*predictor), path});
+    }
+  }
 }
 
 void Daemon::use_models(ModelSet models) {
@@ -332,6 +381,14 @@ void Daemon::tick() {
   supervisor_->tick();
 }
 
+void Daemon::tick_retraining() {
+  std::optional<core::Context> context = default_context_;
+  if (!context && !known_contexts_.empty()) {
+    context = known_contexts_.front().first;  // of the newest cuDNN
+  }
+  retraining_->tick(config_, std::time(nullptr), records_, context);
+}
+
 void Daemon::run() {
   loop_.run();
 }
@@ -342,6 +399,7 @@ void Daemon::stop() {
   stopping_ = true;
   server_->close();
   supervisor_->stop();
+  retraining_->stop();
   flush_uses();
   loop_.stop();
 }

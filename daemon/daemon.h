@@ -3,9 +3,12 @@
 #include "daemon/admin.h"
 #include "daemon/answers.h"
 #include "daemon/config.h"
+#include "daemon/drift.h"
 #include "daemon/latency.h"
 #include "daemon/loop.h"
+#include "daemon/promotion.h"
 #include "daemon/published_table.h"
+#include "daemon/retraining.h"
 #include "daemon/server.h"
 #include "daemon/supervisor.h"
 #include "daemon/verification_queue.h"
@@ -49,7 +52,14 @@ class Daemon final : public LiveDaemon {
   core::Result<Verification> verify(const core::Key& key,
                                     bool force,
                                     std::function<void(std::string)> done) override;
-  core::Status set_champion(const std::string& name) override;
+  nlohmann::json alarms() override;
+  core::Status clear_upgrade_alarms() override;
+  core::Status promote(const std::string& name,
+                       const std::string& by,
+                       const nlohmann::ordered_json& why) override;
+  core::Result<std::string> roll_back(const std::string& by) override;
+  core::Result<std::string> add_model(const std::filesystem::path& file,
+                                      const nlohmann::ordered_json& provenance) override;
   core::Result<nlohmann::json> reload() override;
   void record_changed(const core::KeyHash& hash) override;
   void record_removed(const core::KeyHash& hash) override;
@@ -70,7 +80,10 @@ class Daemon final : public LiveDaemon {
   void tick();        // loop
   void stop();        // loop
   core::Result<ModelSet> load_models(const Config& config) const;
-  void use_models(ModelSet models);  // loop
+  void load_added_models(ModelSet& set) const;
+  void use_models(ModelSet models);                                             // loop
+  core::Status use_champion(const std::string& name, const PromotionHistory&);  // background thread
+  void drop_oldest_trained(ModelSet& set, std::int64_t keep);                   // background thread
   core::Result<nlohmann::json> reload_on_loop(const Config& config, ModelSet models);
   void use_limits();
 
@@ -100,12 +113,17 @@ class Daemon final : public LiveDaemon {
   void flush_uses();
 
   // verification.cpp
-  void on_record(core::Record record, const VerificationQueue::Pick& pick);  // loop
-  void on_failure(const core::KeyHash& hash, const std::string& why);        // loop
-  void tell_waiting(const core::KeyHash& hash, const std::string& error);    // loop
-  void score(const core::Record& record, float probability);                 // scorer thread
-  void review();                                                             // background thread
-  void note_context(const core::Context& context);                           // loop
+  void on_record(core::Record record, const VerificationQueue::Pick& pick);       // loop
+  void on_failure(const core::KeyHash& hash, const std::string& why);             // loop
+  void tell_waiting(const core::KeyHash& hash, const std::string& error);         // loop
+  void score(const core::Record& record, float probability, std::uint32_t pool);  // scorer thread
+  void look_for_slower_winner(const core::Record& record,
+                              const std::optional<core::Record>& before,
+                              const std::vector<core::Context>& older);  // storage thread
+  void review();                                                         // background thread
+  void promote_by_rule(const AccuracyLog& log, const ModelSet& set, const Config& config);
+  void tick_retraining();                           // loop
+  void note_context(const core::Context& context);  // loop
 
   // Publishes a record's answer, or takes it away. Storage thread.
   void publish(const core::KeyHash& hash);
@@ -128,6 +146,7 @@ class Daemon final : public LiveDaemon {
   Answers answers_;
   std::unique_ptr<VerificationQueue> queue_;
   std::unique_ptr<Supervisor> supervisor_;
+  std::unique_ptr<Retraining> retraining_;
   std::unique_ptr<Server> server_;
   Counters counters_;
   LatencyHistogram hit_latency_;
@@ -143,6 +162,8 @@ class Daemon final : public LiveDaemon {
   // Shared.
   std::mutex models_mutex_;
   std::shared_ptr<const ModelSet> models_;  // guarded by models_mutex_
+  SlowerWinners slower_winners_;
+  std::atomic<std::uint64_t> records_ = 0;  // measured problems, about
   std::mutex alarms_mutex_;
   nlohmann::json alarms_ = nlohmann::json::array();  // guarded by alarms_mutex_
   std::atomic<std::uint64_t> table_entries_ = 0;

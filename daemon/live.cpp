@@ -34,6 +34,10 @@ void Daemon::add_status(json& status) {
                   {"dropped", queue_->dropped()}}},
                 {"clients", server_->clients()},
                 {"table_complete", table_complete_},
+                {"training",
+                 {{"running", retraining_->running()},
+                  {"last_started_s", retraining_->state().started_s},
+                  {"last_result", retraining_->last_result()}}},
                 {"workers", supervisor_->describe()}};
   });
   if (from_loop) {
@@ -48,11 +52,27 @@ void Daemon::add_status(json& status) {
   status["table"] = {{"path", line_.config.socket.string() + ".table"},
                      {"entries", table_entries_.load()},
                      {"bytes", table_bytes_.load()}};
-  const std::lock_guard lock(alarms_mutex_);
   status["alarms"] = json::array();
-  for (const json& alarm : alarms_) {
+  for (const json& alarm : alarms()) {
     status["alarms"].push_back(alarm["text"]);
   }
+}
+
+json Daemon::alarms() {
+  json all = json::array();
+  {
+    const std::lock_guard lock(alarms_mutex_);
+    all = alarms_;
+  }
+  for (const Alarm& alarm : slower_winners_.alarms()) {
+    all.push_back({{"kind", alarm.kind}, {"text", alarm.text}});
+  }
+  return all;
+}
+
+core::Status Daemon::clear_upgrade_alarms() {
+  slower_winners_.clear();
+  return database_->put_meta(kSlowerWinnersEntry, slower_winners_.to_text());
 }
 
 json Daemon::stats() {
@@ -137,27 +157,6 @@ core::Result<LiveDaemon::Verification> Daemon::verify(const core::Key& key,
   return result ? std::move(*result) : stopping();
 }
 
-core::Status Daemon::set_champion(const std::string& name) {
-  ModelSet set = *models();
-  if (set.find(name) == nullptr) {
-    return core::make_error(core::ErrorCode::kInvalidArgument,
-                            "no model \"" + name + "\" is loaded");
-  }
-  for (const auto& [entry, value] :
-       {std::pair("champion.previous", set.champion), std::pair("champion", name)}) {
-    if (const auto status = database_->put_meta(entry, value); !status) {
-      return status;
-    }
-  }
-  spdlog::warn("champion: \"{}\" instead of \"{}\"", name, set.champion);
-  set.champion = name;
-  const auto done = ask_loop([&] {
-    use_models(std::move(set));
-    return true;
-  });
-  return done ? core::ok_status() : core::Status(stopping());
-}
-
 core::Result<json> Daemon::reload() {
   auto line = read_command_line(line_.arguments);
   if (!line || !*line) {
@@ -193,6 +192,9 @@ core::Result<json> Daemon::reload_on_loop(const Config& fresh, ModelSet models) 
 void Daemon::record_changed(const core::KeyHash& hash) {
   (void)storage_->submit([this, hash] {
     publish(hash);
+    if (const auto counts = database_->counts()) {
+      records_ = counts->records;
+    }
     const auto record = database_->find_record(hash);
     if (record && *record) {
       loop_.post([this, context = (*record)->key.context] { note_context(context); });

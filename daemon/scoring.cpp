@@ -25,11 +25,13 @@ storage::AccuracyRow row_of(const model::Score& score,
   row.within_5pct = score.within_5pct;
   row.abstained = score.abstained;
   row.covered = score.covered;
-  row.slowdown = static_cast<float>(score.slowdown);
-  row.served_slowdown = static_cast<float>(model::score_served(record, score).slowdown);
-  row.best_us = static_cast<float>(score.best_us);
+  const core::Candidate* const best = core::fastest(record);
+  row.time_us = static_cast<float>(score.time_us);  // a float to begin with
+  row.served_time_us = static_cast<float>(model::score_served(record, score).time_us);
+  row.best_us = best != nullptr ? best->time_us : 0;
   row.confidence = score.confidence;
   row.selection_probability = problem.selection_probability;
+  row.pool = problem.pool;
   row.operation = record.key.problem.operation;
   row.type = record.key.problem.x.type;
   row.layout = core::layout_of(record.key.problem.x);
@@ -38,17 +40,23 @@ storage::AccuracyRow row_of(const model::Score& score,
   return row;
 }
 
-// Ranks once for the answer, then again for the clock.
-float timed_rank(const model::Predictor& predictor,
-                 const core::Problem& problem,
-                 int repeats,
-                 model::Ranking& ranking) {
+// The median of the answers' times, nanoseconds.
+float time_answers(const model::Predictor& predictor,
+                   const core::Key& key,
+                   const Answers::Limits& limits,
+                   int repeats,
+                   model::Predictor::Scratch& scratch) {
   using Clock = std::chrono::steady_clock;
-  model::Predictor::Scratch scratch(predictor);
   std::vector<std::int64_t> times;
   for (int i = 0; i < repeats; ++i) {
     const auto start = Clock::now();
-    predictor.rank(problem, model::kMaxRanked, scratch, ranking);
+    const core::Decision decision = predictor.decide(key.context,
+                                                     key.problem,
+                                                     {},
+                                                     limits.build_policy,
+                                                     core::kMaxDecisionEntries,
+                                                     limits.max_engines,
+                                                     scratch);
     times.push_back(
         std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
   }
@@ -62,36 +70,25 @@ float timed_rank(const model::Predictor& predictor,
 std::vector<storage::AccuracyRow> score_variants(const core::Record& record,
                                                  const ModelSet& models,
                                                  const ScoredProblem& problem,
+                                                 const Answers::Limits& limits,
                                                  int repeats) {
   std::vector<storage::AccuracyRow> rows;
   for (const LoadedModel& loaded : models.models) {
+    const model::Predictor& predictor = *loaded.predictor;
+    model::Predictor::Scratch scratch(predictor);
     model::Ranking ranking;
-    const float ns = timed_rank(*loaded.predictor, record.key.problem, repeats, ranking);
-    const auto score = model::score_ranking(record, ranking, loaded.predictor->classes());
-    rows.push_back(row_of(score, record, loaded.predictor->info().name, problem));
-    rows.back().inference_ns = ns;
+    if (predictor.knows(record.key.context)) {
+      predictor.rank(record.key.problem, model::kMaxRanked, scratch, ranking);
+    }
+    const auto score = model::score_ranking(record, ranking, predictor.classes());
+    rows.push_back(row_of(score, record, predictor.info().name, problem));
+    rows.back().inference_ns = time_answers(predictor, record.key, limits, repeats, scratch);
   }
   rows.push_back(row_of(model::score_heuristic_a(record), record, kHeuristicA, problem));
   rows.push_back(row_of(model::score_heuristic_b(record), record, kHeuristicB, problem));
   rows.push_back(row_of(model::score_a_first_10(record), record, kFirstTenOfA, problem));
   rows.push_back(row_of(model::score_oracle(record), record, kOracle, problem));
   return rows;
-}
-
-model::Score score_of(const storage::AccuracyRow& row) {
-  model::Score score;
-  score.covered = row.covered;
-  score.predicted = row.predicted;
-  score.top1 = row.top1;
-  score.top3 = row.top3;
-  score.within_5pct = row.within_5pct;
-  score.slowdown = row.slowdown;
-  score.best_us = row.best_us;
-  score.time_us = score.slowdown * score.best_us;
-  score.rank_of_best = row.rank_of_best == kAbsent ? -1 : row.rank_of_best;
-  score.abstained = row.abstained;
-  score.confidence = row.confidence;
-  return score;
 }
 
 }  // namespace reformer::daemon

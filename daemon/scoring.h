@@ -2,6 +2,7 @@
 
 #include "core/record.h"
 #include "daemon/admin.h"
+#include "daemon/answers.h"
 #include "model/score.h"
 #include "storage/database.h"
 
@@ -22,15 +23,14 @@ struct ScoredProblem {
   std::int64_t time_s = 0;
   std::uint64_t uses = 0;
   float selection_probability = 1;
+  std::uint32_t pool = 1;  // from among so many that waited
 };
 // One row for each loaded variant and baseline. Inference time is the median of `repeats` runs of
-// the code that serves. Takes about 100 us a variant: for the scorer thread.
+// the code that serves, a whole decision. Takes about 100 us a variant: for the scorer thread.
 [[nodiscard]] std::vector<storage::AccuracyRow> score_variants(const core::Record& record,
                                                                const ModelSet& models,
                                                                const ScoredProblem& problem,
+                                                               const Answers::Limits& limits,
                                                                int repeats = 7);
-
-// The score that a row stores, for model/score.h's sums.
-[[nodiscard]] model::Score score_of(const storage::AccuracyRow& row);
 
 }  // namespace reformer::daemon

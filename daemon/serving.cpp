@@ -353,11 +353,12 @@ void Daemon::on_admin(Client& client, std::uint32_t request_id, const std::strin
                                               json,
                                               request_id] {
     const bool may_write = uid == 0 || uid == ::getuid() || in_group(uid, gid, group);
-    const auto status = admin_->handle(json,
-                                       may_write ? Rights::kWrite : Rights::kRead,
-                                       [this, id, request_id](std::string piece, bool more) {
-                                         send_piece(id, request_id, std::move(piece), more);
-                                       });
+    const auto status =
+        admin_->handle(json,
+                       {may_write ? Rights::kWrite : Rights::kRead, "uid " + std::to_string(uid)},
+                       [this, id, request_id](std::string piece, bool more) {
+                         send_piece(id, request_id, std::move(piece), more);
+                       });
     if (!status) {
       loop_.post([this, id, request_id, error = status.error()] {
         server_->send_error(id, request_id, error);

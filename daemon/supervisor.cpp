@@ -109,7 +109,7 @@ Supervisor::Worker* Supervisor::worker_for(const storage::QueuedJob& job) {
 }
 
 void Supervisor::start(Worker& worker) {
-  WorkerProcess::Command command{program_, {}, -1, -1};
+  WorkerProcess::Command command{.program = program_, .arguments = {}};
   if (!recorded_.empty()) {
     for (const std::string& file : recorded_) {
       command.arguments.insert(command.arguments.end(), {"--recorded", file});

@@ -91,6 +91,7 @@ void Supervisor::on_reply(Worker& worker, const json& reply) {
     const auto pick = *worker.pick;
     end_job(worker);
     events_.on_record(std::move(*record), pick);
+    tick();  // the next one, unless it is to rest
     return;
   }
   const std::string error = text_of(reply, "error");
@@ -110,6 +111,7 @@ void Supervisor::on_reply(Worker& worker, const json& reply) {
   }
   spdlog::info("verification of {} failed: {}", core::format_hash(hash), why);
   events_.on_failure(hash, why);
+  tick();
 }
 
 // After a measurement the GPU rests, so that measuring takes at most max_gpu_share of the time.

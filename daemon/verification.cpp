@@ -1,18 +1,19 @@
 // From a measured record to the answer that later processes get, and to the accuracy log.
-#include "daemon/ablation.h"
 #include "daemon/daemon.h"
 #include "daemon/drift.h"
 #include "daemon/scoring.h"
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 
 namespace reformer::daemon {
 namespace {
 
-constexpr std::uint64_t kReviewEvery = 20;  // verified problems
+constexpr std::uint64_t kReviewEvery = 20;    // verified problems ...
+constexpr std::uint64_t kReviewShare = 1000;  // ... and rows of the log / this: it is read whole
 
 }  // namespace
 
@@ -48,11 +49,21 @@ void Daemon::on_record(core::Record record, const VerificationQueue::Pick& pick)
   const auto merge = forced_.erase(hash) > 0 ? storage::Database::Merge::kForce
                                              : storage::Database::Merge::kBetterFounded;
   const auto shared = std::make_shared<const core::Record>(std::move(record));
-  const bool taken = storage_->try_submit([this, shared, hash, merge, p = pick.probability] {
+  std::vector<core::Context> older;  // newest first
+  for (const auto& [known, unused] : known_contexts_) {
+    if (known.device == shared->key.context.device &&
+        known.cudnn_version < shared->key.context.cudnn_version) {
+      older.push_back(known);
+    }
+  }
+  const bool taken = storage_->try_submit([this, shared, hash, merge, older, pick] {
+    const auto before = database_->find_record(hash);
     const auto stored = database_->put_record(*shared, merge, storage::Durability::kSynced);
     if (stored) {
       publish(hash);
-      (void)scorer_->submit([this, shared, p] { score(*shared, p); });
+      records_ += before && !*before ? 1 : 0;
+      look_for_slower_winner(*shared, before ? *before : std::nullopt, older);
+      (void)scorer_->submit([this, shared, pick] { score(*shared, pick.probability, pick.pool); });
     }
     loop_.post([this, shared, hash, error = stored ? "" : stored.error().message] {
       if (error.empty()) {
@@ -89,64 +100,117 @@ void Daemon::tell_waiting(const core::KeyHash& hash, const std::string& error) {
   waiting_.erase(first, last);
 }
 
-void Daemon::score(const core::Record& record, float probability) {
+// Against what was measured of the same problem before, else with the newest older cuDNN.
+void Daemon::look_for_slower_winner(const core::Record& record,
+                                    const std::optional<core::Record>& before,
+                                    const std::vector<core::Context>& older) {
+  std::optional<core::Record> reference = before;
+  for (std::size_t i = 0; !reference && i < older.size(); ++i) {
+    const auto found = database_->find_record(core::Key{older[i], record.key.problem});
+    reference = found ? *found : std::nullopt;
+  }
+  if (reference && slower_winners_.compare(*reference, record, line_.config.drift_slowdown)) {
+    (void)database_->put_meta(kSlowerWinnersEntry, slower_winners_.to_text());
+    for (const Alarm& alarm : slower_winners_.alarms()) {
+      spdlog::warn("alarm: {}", alarm.text);
+    }
+  }
+}
+
+void Daemon::score(const core::Record& record, float probability, std::uint32_t pool) {
   const auto uses = database_->find_uses(core::hash_key(record.key));
   const ScoredProblem problem{
-      std::time(nullptr), uses && *uses ? (*uses)->executions : 1, probability};
-  const auto status = database_->append_accuracy(score_variants(record, *models(), problem));
-  if (!status) {
+      std::time(nullptr), uses && *uses ? (*uses)->executions : 1, probability, pool};
+  const Config& fixed = line_.config;
+  const auto rows =
+      score_variants(record,
+                     *models(),
+                     problem,
+                     {fixed.build_policy, static_cast<std::size_t>(fixed.max_engines)});
+  if (const auto status = database_->append_accuracy(rows); !status) {
     spdlog::error("accuracy log: {}", status.error().message);
   }
-  if (++verified_since_review_ % kReviewEvery == 0) {
+  const auto counts = database_->counts();
+  const std::uint64_t log = counts ? counts->accuracy_rows : 0;
+  if (++verified_since_review_ >= std::max(kReviewEvery, log / kReviewShare)) {
+    verified_since_review_ = 0;
     (void)background_->try_submit([this] { review(); });
   }
 }
 
-// Looks at the whole log: alarms, the promotion rule, the log's own bounds.
+// Looks at the whole log: its own bounds, alarms, the promotion rule.
 void Daemon::review() {
   const auto set = models();
   const auto config = ask_loop([this] { return config_; });
   if (!config) {
     return;
   }
-  const std::int64_t now = std::time(nullptr);
-  (void)database_->trim_accuracy(now - config->accuracy_days * 86400,
+  (void)database_->trim_accuracy(std::time(nullptr) - config->accuracy_days * 86400,
                                  static_cast<std::uint64_t>(config->accuracy_rows));
-  std::vector<storage::AccuracyRow> rows;
-  const auto read = database_->for_each_accuracy(0, [&](const storage::AccuracyRow& row) {
-    rows.push_back(row);
-    return true;
-  });
-  if (!read) {
+  AccuracyLog log;
+  if (const auto read = log.read(*database_); !read) {
     spdlog::error("accuracy log: {}", read.error().message);
     return;
   }
-  const auto found =
-      drift_alarms(rows,
-                   set->champion,
-                   {static_cast<std::size_t>(config->drift_window), config->drift_slowdown});
   nlohmann::json alarms = nlohmann::json::array();
-  for (const Alarm& alarm : found) {
-    spdlog::warn("alarm: {}", alarm.text);
+  for (const Alarm& alarm :
+       drift_alarms(log,
+                    set->champion,
+                    {static_cast<std::size_t>(config->drift_window), config->drift_slowdown})) {
     alarms.push_back({{"kind", alarm.kind}, {"text", alarm.text}});
   }
+  const auto raised = [](const nlohmann::json& all, const nlohmann::json& alarm) {
+    return std::ranges::any_of(all, [&](const auto& one) { return one["kind"] == alarm["kind"]; });
+  };
   {
     const std::lock_guard lock(alarms_mutex_);
+    for (const auto& alarm : alarms) {
+      if (!raised(alarms_, alarm)) {
+        spdlog::warn("alarm: {}", alarm["text"].get<std::string>());
+      }
+    }
+    for (const auto& alarm : alarms_) {
+      if (!raised(alarms, alarm)) {
+        spdlog::info("alarm is over: {}", alarm["kind"].get<std::string>());
+      }
+    }
     alarms_ = std::move(alarms);
   }
-  if (!config->auto_promote) {
+  if (config->auto_promote && !set->champion.empty()) {
+    promote_by_rule(log, *set, *config);
+  }
+}
+
+void Daemon::promote_by_rule(const AccuracyLog& log, const ModelSet& set, const Config& config) {
+  const auto history = PromotionHistory::load(*database_);
+  const auto counts = database_->counts();
+  if (!history || !counts) {
+    spdlog::error("promotion rule: {}",
+                  !history ? history.error().message : counts.error().message);
     return;
   }
+  std::vector<std::string> candidates;
+  for (const LoadedModel& loaded : set.models) {
+    const std::string& name = loaded.predictor->info().name;
+    if (name != set.champion && !history->barred(name)) {
+      candidates.push_back(name);
+    }
+  }
   const auto better = challenger_to_promote(
-      rows,
-      set->champion,
-      {static_cast<std::size_t>(config->promote_min_problems), config->promote_confidence});
-  if (better && set->find(*better) != nullptr) {
-    const auto status = set_champion(*better);
-    spdlog::warn("promotion by rule: \"{}\" instead of \"{}\"{}",
-                 *better,
-                 set->champion,
-                 status ? "" : ": " + status.error().message);
+      log,
+      selection_weights(log.problems(), counts->queued),
+      set.champion,
+      candidates,
+      {static_cast<std::size_t>(config.promote_min_problems), config.promote_confidence});
+  if (!better) {
+    return;
+  }
+  const nlohmann::ordered_json why{{"problems", better->problems},
+                                   {"ratio", better->ratio},
+                                   {"ratio_bound", better->ratio_bound},
+                                   {"confidence", config.promote_confidence}};
+  if (const auto status = promote(better->name, "rule", why); !status) {
+    spdlog::error("promotion of \"{}\" by rule: {}", better->name, status.error().message);
   }
 }
 

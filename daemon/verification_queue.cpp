@@ -118,7 +118,8 @@ std::optional<VerificationQueue::Pick> VerificationQueue::pick(
   if (best == nullptr) {
     return std::nullopt;
   }
-  // The probability of this pick among the jobs that could have been picked now.
+  // The probability of this pick among the jobs that could have been picked now. One that somebody
+  // asked for, or that was picked by a rule which never picks others, stands for itself only.
   const double uniform = options_.random_share / static_cast<double>(able.size());
   Entry* chosen = best;
   if (!best->first && next_random() < options_.random_share) {
@@ -127,7 +128,12 @@ std::optional<VerificationQueue::Pick> VerificationQueue::pick(
   const double probability =
       best->first ? 1 : uniform + (chosen == best ? 1 - options_.random_share : 0);
   chosen->running = true;
-  return Pick{chosen->job, static_cast<float>(probability)};
+  if (best->first || options_.random_share <= 0) {
+    return Pick{chosen->job, 1, 1};
+  }
+  return Pick{chosen->job,
+              static_cast<float>(probability),
+              static_cast<std::uint32_t>(std::min<std::size_t>(able.size(), UINT32_MAX))};
 }
 
 void VerificationQueue::finish(const core::KeyHash& hash) {

@@ -42,7 +42,8 @@ class VerificationQueue {
 
   struct Pick {
     storage::QueuedJob job;
-    float probability = 1;
+    float probability = 1;   // of this pick ...
+    std::uint32_t pool = 1;  // ... among so many. 1 and 1 where nothing else could have been picked
   };
   // The next job; it stays in the queue, marked as running, until finish() or fail(). `eligible`
   // says whether there is a worker for it now.

@@ -1,13 +1,20 @@
 #include "daemon/work_thread.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <utility>
 
 namespace reformer::daemon {
 
-WorkThread::WorkThread(const std::string& name, std::size_t bound)
-    : bound_(bound), thread_([this] { run(); }) {
+WorkThread::WorkThread(const std::string& name, std::size_t bound, int nice)
+    : bound_(bound), thread_([this, nice] {
+        if (nice != 0) {
+          (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), nice);
+        }
+        run();
+      }) {
   pthread_setname_np(thread_.native_handle(), name.substr(0, 15).c_str());
 }
 

@@ -16,7 +16,8 @@ namespace reformer::daemon {
 class WorkThread {
  public:
   using Job = std::function<void()>;
-  WorkThread(const std::string& name, std::size_t bound);
+  // `nice`: of the thread alone, which Linux has.
+  WorkThread(const std::string& name, std::size_t bound, int nice = 0);
   ~WorkThread();
   WorkThread(const WorkThread&) = delete;
   WorkThread& operator=(const WorkThread&) = delete;

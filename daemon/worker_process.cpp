@@ -19,6 +19,7 @@ struct WorkerProcess::State {
   bool exited = false;
   bool output_ended = false;
   bool told = false;
+  bool ends_by_itself = false;
   std::string why;
   std::string line;  // read so far
   Events events;
@@ -105,7 +106,7 @@ void on_read(uv_stream_t* stream, ssize_t count, const uv_buf_t* buffer) {
   if (count < 0) {
     uv_read_stop(stream);
     state->output_ended = true;
-    if (!state->exited) {
+    if (!state->exited && !state->ends_by_itself) {
       state->stop("it closed its output");
     }
     state->ended();
@@ -119,6 +120,7 @@ core::Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(uv_loop_s* loo
                                                                   Events events) {
   auto* state = new State;
   state->events = std::move(events);
+  state->ends_by_itself = command.ends_by_itself;
   uv_pipe_init(loop, &state->input, 0);
   uv_pipe_init(loop, &state->output, 0);
   state->process.data = state->input.data = state->output.data = state;

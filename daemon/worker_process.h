@@ -23,6 +23,9 @@ class WorkerProcess {
     // Run as this user; only root can. Negative: as the daemon.
     std::int64_t uid = -1;
     std::int64_t gid = -1;
+    // One that ends by itself closes its output first, as everybody does. A worker that does is
+    // killed.
+    bool ends_by_itself = false;
   };
   // All on the loop. `on_exit` comes exactly once, last, with why the process ended, and never from
   // inside start() or write().

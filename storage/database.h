@@ -71,19 +71,29 @@ struct AccuracyRow {
   bool top3 = false;
   bool within_5pct = false;
   bool abstained = false;
-  bool covered = true;        // false: the variant had no candidate to offer
-  float slowdown = 1;         // time over the best's
-  float served_slowdown = 1;  // with heuristic A's choice where the variant abstained
-  float best_us = 0;
+  bool covered = true;       // false: the variant had no candidate to offer
+  float time_us = 0;         // of the predicted configuration; exact, so that sums over rows are
+  float served_time_us = 0;  // with heuristic A's choice where the variant abstained; 0: neither
+  float best_us = 0;         // of the fastest
   float confidence = 0;
   float inference_ns = 0;
   float selection_probability = 1;  // with which this problem was chosen for verification
+  std::uint32_t pool = 1;           // from among so many that waited
   // For the report's filters and weights.
   core::Operation operation = core::Operation::kForward;
   core::DataType type = core::DataType::kF32;
   core::Layout layout = core::Layout::kNchw;
   std::uint64_t uses = 0;
   std::string device;
+
+  // Time over the fastest's; 0 where there is none.
+  [[nodiscard]] double slowdown() const { return over_best(time_us); }
+  [[nodiscard]] double served_slowdown() const { return over_best(served_time_us); }
+
+ private:
+  [[nodiscard]] double over_best(float us) const {
+    return best_us > 0 ? static_cast<double>(us) / static_cast<double>(best_us) : 0;
+  }
 };
 
 struct Counts {

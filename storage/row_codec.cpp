@@ -15,12 +15,13 @@ using core::ByteReader;
 using core::ByteWriter;
 
 constexpr std::uint8_t kForm = 1;
+constexpr std::uint8_t kAccuracyForm = 2;  // 1 had slowdowns instead of times, and no pool
 constexpr std::size_t kMaxTextBytes = 4096;
 
 // Collects the bytes of a row.
 class Row {
  public:
-  Row() { out_.u8(kForm); }
+  explicit Row(std::uint8_t form = kForm) { out_.u8(form); }
   [[nodiscard]] ByteWriter& out() { return out_; }
   void text(std::string_view text) { out_.text(text.substr(0, kMaxTextBytes)); }
   void hash(const core::KeyHash& hash) { out_.bytes(std::as_bytes(std::span(hash.bytes))); }
@@ -36,9 +37,11 @@ class Row {
 
 class RowReader {
  public:
-  explicit RowReader(std::string_view bytes) : in_(std::as_bytes(std::span(bytes))) {
-    good_ = in_.u8() == kForm;
+  explicit RowReader(std::string_view bytes, std::uint8_t newest = kForm)
+      : in_(std::as_bytes(std::span(bytes))), form_(in_.u8()) {
+    good_ = form_ >= kForm && form_ <= newest;
   }
+  [[nodiscard]] std::uint8_t form() const { return form_; }
   [[nodiscard]] ByteReader& in() { return in_; }
   void text(std::string& text) { good_ = in_.text(kMaxTextBytes, text) && good_; }
   void hash(core::KeyHash& hash) { in_.bytes(std::as_writable_bytes(std::span(hash.bytes))); }
@@ -67,6 +70,7 @@ class RowReader {
 
  private:
   ByteReader in_;
+  std::uint8_t form_;
   bool good_ = false;
 };
 
@@ -128,7 +132,7 @@ core::Result<QueuedJob> decode_job(std::string_view bytes) {
 }
 
 std::string encode_row(const AccuracyRow& accuracy) {
-  Row row;
+  Row row(kAccuracyForm);
   row.out().i64(accuracy.time_s);
   row.hash(accuracy.key);
   row.text(accuracy.variant);
@@ -138,8 +142,8 @@ std::string encode_row(const AccuracyRow& accuracy) {
        {accuracy.top1, accuracy.top3, accuracy.within_5pct, accuracy.abstained, accuracy.covered}) {
     row.flag(flag);
   }
-  for (const float value : {accuracy.slowdown,
-                            accuracy.served_slowdown,
+  for (const float value : {accuracy.time_us,
+                            accuracy.served_time_us,
                             accuracy.best_us,
                             accuracy.confidence,
                             accuracy.inference_ns,
@@ -151,11 +155,12 @@ std::string encode_row(const AccuracyRow& accuracy) {
   row.out().u8(static_cast<std::uint8_t>(accuracy.layout));
   row.out().varint(accuracy.uses);
   row.text(accuracy.device);
+  row.out().u32(accuracy.pool);
   return row.bytes();
 }
 
 core::Result<AccuracyRow> decode_accuracy(std::string_view bytes) {
-  RowReader row(bytes);
+  RowReader row(bytes, kAccuracyForm);
   AccuracyRow accuracy;
   accuracy.time_s = row.in().i64();
   row.hash(accuracy.key);
@@ -169,8 +174,8 @@ core::Result<AccuracyRow> decode_accuracy(std::string_view bytes) {
                      &accuracy.covered}) {
     *flag = row.flag();
   }
-  for (float* value : {&accuracy.slowdown,
-                       &accuracy.served_slowdown,
+  for (float* value : {&accuracy.time_us,
+                       &accuracy.served_time_us,
                        &accuracy.best_us,
                        &accuracy.confidence,
                        &accuracy.inference_ns,
@@ -182,6 +187,12 @@ core::Result<AccuracyRow> decode_accuracy(std::string_view bytes) {
   row.enumeration(accuracy.layout, core::Layout::kStrided);
   accuracy.uses = row.in().varint();
   row.text(accuracy.device);
+  if (row.form() == kAccuracyForm) {
+    accuracy.pool = row.in().u32();
+  } else {
+    accuracy.time_us *= accuracy.best_us;
+    accuracy.served_time_us *= accuracy.best_us;
+  }
   return row.finish(std::move(accuracy), "a row of the accuracy log");
 }
 

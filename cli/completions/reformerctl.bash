@@ -38,11 +38,12 @@ _reformerctl() {
     query) options="--device --cudnn --verify $constraints" ;;
     diff | freeze) options='--device --cudnn' ;;
     merge) options=--out ;;
-    promote) options=--rollback ;;
-    ablation) options='--op --dtype --layout --device --since --weighted-by-use --html --watch' ;;
+    promote) options='--rollback --history' ;;
+    check) options=--acknowledge ;;
+    ablation) options='--op --dtype --layout --device --since --weighted-by-use --uncorrected --html --watch' ;;
     accuracy) options='--op --dtype --layout --device --since --weighted-by-use --csv --jsonl' ;;
     run) options='--mode --freeze --' ;;
-    train) options='--data --out --blocks --block --target --sharpness --seed --epochs --threads' ;;
+    train) options='--data --from-daemon --no-add --device --cudnn --background --max-memory --out --blocks --block --target --sharpness --seed --epochs --threads' ;;
     eval) options='--model --data' ;;
     ablate) options='--data --blocks --block --target --sharpness --noise --steps --preset --seeds --epochs
       --threads --held-out --calibrate --html' ;;

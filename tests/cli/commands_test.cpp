@@ -228,13 +228,49 @@ BOOST_AUTO_TEST_CASE(ablation_prints_three_tables) {
       test::run({"ablation", "--since", "7d", "--weighted-by-use"},
                 {R"({"problems":200,"variants":[{"name":"gamma3","n":200,"top1":0.5,"top3":0.7,
        "within_5pct":0.9,"geomean_slowdown":1.042,"p90_slowdown":1.1,"p99_slowdown":1.5,
-       "max_slowdown":2,"total_time_ratio":1.03,"abstained":0.1,"inference_us":{"p50":5,"p99":9},
-       "interval":{"top1":[0.43,0.57]},
+       "max_slowdown":2,"total_time_ratio":1.03,"abstained_share":0.1,"inference_us":{"p50":5,"p99":9},
+       "interval":{"top1":[0.43,0.57],"abstained_share":[0.06,0.15],"inference_p50_us":[4.5,5.5]},
+       "served":{"geomean_slowdown":1.05,"interval":{"geomean_slowdown":[1.04,1.06]}},
        "paired":{"difference":0.01,"interval":[0.001,0.02],"p_value":0.03,"p_adjusted":0.2}}]})"});
   BOOST_TEST(outcome.exit_code == kExitOk);
   BOOST_TEST(outcome.out.find("50.0 (43.0-57.0)") != std::string::npos);
-  BOOST_TEST(outcome.out.find("10.0 %        5.00 us") != std::string::npos);
+  BOOST_TEST(outcome.out.find("10.0 (6.0-15.0)") != std::string::npos);
+  BOOST_TEST(outcome.out.find("5.0 (4.5-5.5)") != std::string::npos);
+  BOOST_TEST(outcome.out.find("1.050 (1.040-1.060)") != std::string::npos);
   BOOST_TEST(outcome.out.find("+0.0010 to +0.0200") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(ablation_prints_a_table_for_each_study_with_two_variants_or_more) {
+  const std::string figures =
+      R"("n":9,"top1":0.5,"top3":0.7,"within_5pct":0.9,"geomean_slowdown":1.1)";
+  const auto outcome = test::run({"ablation"},
+                                 {R"({"problems":9,"waiting":4,"weighted":true,"studies":[
+          {"name":"blocks","title":"Number of blocks","rows":[{"label":"L = 1","variant":"a"},
+           {"label":"L = 3","variant":"b"},{"label":"L = 4","variant":"gone"}]},
+          {"name":"target","title":"Target","rows":[{"label":"ratio","variant":"b"}]}],
+          "variants":[{"name":"a",)" +
+                                  figures + R"(},{"name":"b","champion":true,)" + figures + "}]}"});
+  BOOST_TEST(outcome.exit_code == kExitOk);
+  BOOST_TEST(outcome.out.find("4 more wait; weighted") != std::string::npos);
+  BOOST_TEST(outcome.out.find("b (champion)") != std::string::npos);
+  BOOST_TEST(outcome.out.find("Number of blocks\n\n") != std::string::npos);
+  BOOST_TEST(outcome.out.find("L = 3") != std::string::npos);
+  BOOST_TEST(outcome.out.find("Target") == std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(promote_shows_the_history) {
+  Script script;
+  script.replies.push_back({{R"({"rows":[{"time_s":1,"model":"b","previous":"a","by":"rule",
+          "why":{"problems":240,"ratio":0.91},"undone":true,"rollback":false}]})"}});
+  const auto outcome = test::run(script, {"promote", "--history"});
+  BOOST_TEST(outcome.exit_code == kExitOk);
+  BOOST_TEST(outcome.out.find("undone") != std::string::npos);
+  BOOST_TEST(outcome.out.find("240") != std::string::npos);
+  BOOST_TEST(test::run({"promote"}, {}).exit_code == kExitUsage);
+}
+
+BOOST_AUTO_TEST_CASE(train_needs_something_to_learn_from) {
+  BOOST_TEST(test::run({"train", "--out", "/tmp/none"}, {}).exit_code == kExitUsage);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
