@@ -79,7 +79,15 @@ auto values(const Config& c) {
                   c.promote_min_problems,
                   c.promote_confidence,
                   c.drift_slowdown,
-                  c.drift_window);
+                  c.drift_window,
+                  c.retrain_hours,
+                  c.retrain_problems,
+                  c.retrain_data,
+                  c.retrain_epochs,
+                  c.retrain_max_memory_bytes,
+                  c.retrain_max_minutes,
+                  c.retrain_keep,
+                  c.trainer);
 }
 
 }  // namespace
