@@ -11,7 +11,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kRegression = 0.005;  // ln; of an operation and data type
+constexpr double kRegression = 0.005;  // ln; of an operation or a data type
 constexpr std::size_t kMostPromotions = 100;
 constexpr const char* kEntry = "promotions";
 
@@ -69,7 +69,8 @@ std::optional<Challenger> challenger_to_promote(const AccuracyLog& log,
   for (const std::string& name : candidates) {
     const auto entries = log.of(name);
     std::vector<Difference> all;
-    std::map<std::pair<core::Operation, core::DataType>, std::vector<Difference>> parts;
+    std::map<core::Operation, std::vector<Difference>> operations;
+    std::map<core::DataType, std::vector<Difference>> types;
     for (std::size_t i = 0; i < std::min(entries.size(), reference.size()); ++i) {
       if (!entries[i].present || !reference[i].present || !(weights[i] > 0)) {
         continue;
@@ -78,7 +79,8 @@ std::optional<Challenger> challenger_to_promote(const AccuracyLog& log,
       const auto theirs = log.served(reference, i);
       if (ours.covered && theirs.covered) {
         all.push_back({std::log(double(ours.time_us) / double(theirs.time_us)), weights[i]});
-        parts[{log.problems()[i].operation, log.problems()[i].type}].push_back(all.back());
+        operations[log.problems()[i].operation].push_back(all.back());
+        types[log.problems()[i].type].push_back(all.back());
       }
     }
     if (name == champion || all.size() < rule.min_problems || !(alpha > 0)) {
@@ -87,9 +89,9 @@ std::optional<Challenger> challenger_to_promote(const AccuracyLog& log,
     const WeightedMean mean = mean_of(all);
     const double bound =
         mean.mean + sequence_half_width(mean, alpha, static_cast<double>(rule.min_problems));
-    const bool regresses = std::any_of(parts.begin(), parts.end(), [](const auto& part) {
-      return mean_of(part.second).mean > kRegression;
-    });
+    const auto slower = [](const auto& part) { return mean_of(part.second).mean > kRegression; };
+    const bool regresses =
+        std::ranges::any_of(operations, slower) || std::ranges::any_of(types, slower);
     if (bound < 0 && !regresses && (!best || std::exp(mean.mean) < best->ratio)) {
       best = Challenger{name, all.size(), std::exp(mean.mean), std::exp(bound)};
     }

@@ -26,7 +26,7 @@ struct Challenger {
 };
 // The best of `candidates` that should answer instead of the champion, if any: on at least
 // min_problems problems on which both were measured, what applications would get is faster with
-// that confidence, and for no operation and data type slower by more than 0.5 %. The bound is a
+// that confidence, and in no operation and no data type slower by more than 0.5 %. The bound is a
 // confidence sequence (Robbins' normal mixture with the variance estimated; Waudby-Smith et al.,
 // Time-uniform central limit theory, 2021) at the level shared among the candidates: it holds
 // however often, and whenever, the rule looks.
