@@ -81,7 +81,12 @@ double percentile(std::vector<double> values, double share) {
 }
 
 void wait_until_verified(Miss& daemon, std::uint64_t problems) {
-  while (daemon.admin("stats").value("verified", std::uint64_t{0}) < problems) {
+  const auto done = [&] {
+    const json stats = daemon.admin("stats");
+    return stats.value("verified", std::uint64_t{0}) +
+           stats.value("verify_failed", std::uint64_t{0});
+  };
+  while (done() < problems) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }
   // The rows of the last ones follow their records.

@@ -67,7 +67,7 @@ std::string inference_text(const Json& variant, const char* name, const char* in
 using Labelled = std::pair<std::string, const Json*>;
 
 void print_accuracy(Session& session, const std::string& title, std::span<const Labelled> rows) {
-  Table table({{title, Align::kLeft, Fit::kShrink},
+  Table table({{title},
                {"n", Align::kRight},
                {"top-1 %", Align::kRight},
                {"top-3 %", Align::kRight},
@@ -85,7 +85,7 @@ void print_accuracy(Session& session, const std::string& title, std::span<const 
 }
 
 void print_tails(Session& session, const std::string& title, std::span<const Labelled> rows) {
-  Table table({{title, Align::kLeft, Fit::kShrink},
+  Table table({{title},
                {"p90", Align::kRight},
                {"p99", Align::kRight},
                {"served", Align::kRight},
@@ -105,7 +105,7 @@ void print_tails(Session& session, const std::string& title, std::span<const Lab
 }
 
 void print_costs(Session& session, const std::string& title, std::span<const Labelled> rows) {
-  Table table({{title, Align::kLeft, Fit::kShrink},
+  Table table({{title},
                {"inference p50, us", Align::kRight},
                {"inference p99, us", Align::kRight},
                {"max", Align::kRight},
