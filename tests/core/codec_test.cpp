@@ -137,7 +137,7 @@ BOOST_AUTO_TEST_CASE(configurations_parse_back_and_wrong_ones_are_refused) {
                                       "57:2=1,",
                                       "57:5=1,2=3",
                                       "57:2=1,2=1",
-                                      "57:2=-1",
+                                      "57:-2=1",
                                       "57 ",
                                       "99999999999"}) {
     BOOST_TEST(!parse_engine_config(text).ok(), text);
