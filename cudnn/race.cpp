@@ -16,6 +16,10 @@ constexpr std::size_t kDecidingSamples = 15;
 // Kernels may be as short as this: how often a graph repeats those of which only launches are
 // known.
 constexpr float kShortestUs = 1.5f;
+// The host's part of launching a loaded candidate, at most.
+constexpr float kCallUs = 200;
+// A graph takes no longer than this, even if `least` is nothing because a launch was all host time.
+constexpr float kLongestGraphUs = 30000;
 // Longer graphs do not care what was in the cache.
 constexpr float kColdUs = 1000;
 // Launches that are queued together: a measurement gives way only between them.
@@ -134,7 +138,8 @@ class Race {
           continue;
         }
         time = std::min(time, second->time_us);
-        least = std::min(least, std::max(0.0f, second->time_us - second->host_us));
+        // It is loaded now. A call that still takes long is one that waits for its own kernels.
+        least = std::max(0.0f, second->time_us - std::min(second->host_us, kCallUs));
       }
       runners_[i].single = time;
       runners_[i].least = least;
@@ -152,8 +157,11 @@ class Race {
   bool prepare(std::size_t i, float wanted_us) {
     Runner& runner = runners_[i];
     const float known = std::min(std::max(runner.least, kShortestUs), runner.middle);
-    const int repeats =
-        std::clamp(static_cast<int>(std::ceil(wanted_us / known)), 1, options_.max_repeats);
+    const int most =
+        std::clamp(static_cast<int>(kLongestGraphUs / std::min(runner.single, runner.middle)),
+                   1,
+                   options_.max_repeats);
+    const int repeats = std::clamp(static_cast<int>(std::ceil(wanted_us / known)), 1, most);
     if (repeats <= runner.repeats) {
       return true;
     }
