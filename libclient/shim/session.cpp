@@ -284,12 +284,13 @@ void Session::note_refusal(const Served& served, std::size_t entry) {
 }
 
 // A predicted order is right only as a whole: of an application that refuses TF32 it leaves the
-// slower end. So a prediction that begins with tensor cores for f32 waits until the application has
-// been seen to take them; until then cuDNN's own list goes to it, for good for that problem.
+// slower end, and models know f32 as it is with TF32. So a prediction for f32 waits until the
+// application has been seen to take tensor cores; until then cuDNN's own list goes to it, for good
+// for that problem.
 bool Session::mathematics_unknown(const core::Problem& problem, const client::Answer& answer) {
   const core::Decision& decision = answer.decision;
   if (problem.x.type != core::DataType::kF32 || decision.source != core::Source::kPredicted ||
-      decision.entries.empty() || (decision.entries[0].numerical_notes & note::kTensorCore) == 0) {
+      decision.entries.empty()) {
     return false;
   }
   const bool takes = takes_tf32_.load(std::memory_order_acquire);
