@@ -35,6 +35,7 @@ struct Options {
   std::string shapes;
   std::string problems;
   std::size_t count = 1000;
+  std::int64_t smallest_batch = 1;
   std::string out;
   std::uint64_t seed = 1;
   unsigned threads = 0;
@@ -67,7 +68,7 @@ core::Result<std::vector<core::Problem>> problems_of(const Options& options) {
     return draw_mix(options.mix, options.shapes, options.seed);
   }
   if (!options.shapes.empty()) {
-    return draw_from_shapes(options.shapes, options.count, options.seed);
+    return draw_from_shapes(options.shapes, options.count, options.seed, options.smallest_batch);
   }
   RandomSpace space(options.seed);
   std::vector<core::Problem> problems;
@@ -339,6 +340,11 @@ void add_sweep(CLI::App& app, Session& session) {
   command->add_option("--shapes", options->shapes, "Draw problems from a CSV of network shapes")
       ->type_name("FILE");
   command->add_option("--count", options->count, "How many to draw from --shapes")
+      ->capture_default_str();
+  command
+      ->add_option("--min-batch",
+                   options->smallest_batch,
+                   "Smallest batch drawn for --shapes; the largest is 128")
       ->capture_default_str();
   command
       ->add_option("--problems", options->problems, "Measure the problems of this file, one a line")

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <fstream>
 
@@ -157,9 +158,16 @@ core::Result<std::vector<core::Problem>> read_problem_lines(const std::filesyste
   return problems;
 }
 
+constexpr std::int64_t kLargestBatch = 128;  // of draw_from_shapes
+
 core::Result<std::vector<core::Problem>> draw_from_shapes(const std::filesystem::path& path,
                                                           std::size_t count,
-                                                          std::uint64_t seed) {
+                                                          std::uint64_t seed,
+                                                          std::int64_t smallest_batch) {
+  if (smallest_batch < 1 || smallest_batch > kLargestBatch) {
+    return core::make_error(core::ErrorCode::kInvalidArgument,
+                            "the smallest batch is 1 to " + std::to_string(kLargestBatch));
+  }
   const auto shapes = read_shapes(path);
   if (!shapes) {
     return shapes.error();
@@ -168,12 +176,19 @@ core::Result<std::vector<core::Problem>> draw_from_shapes(const std::filesystem:
   const auto below = [&random](std::size_t limit) {
     return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random);
   };
+  const auto first =
+      static_cast<unsigned>(std::bit_width(static_cast<std::uint64_t>(smallest_batch) * 2 - 1) - 1);
+  const auto last = static_cast<unsigned>(std::bit_width(std::uint64_t{kLargestBatch}) - 1);
   std::vector<core::Problem> problems;
   for (std::size_t tries = 0; problems.size() < count && tries < 100 * count + 100; ++tries) {
     const LayerShape& shape = (*shapes)[below(shapes->size())];
     core::Problem problem;
     problem.operation = kOperations[below(kOperations.size())];
-    problem.x.dims = {std::int64_t{1} << below(8), shape.c, 1, shape.image[1], shape.image[2]};
+    problem.x.dims = {std::int64_t{1} << (first + below(last - first + 1)),
+                      shape.c,
+                      1,
+                      shape.image[1],
+                      shape.image[2]};
     problem.w.dims = {shape.k,
                       std::max<std::int64_t>(1, shape.c / shape.groups),
                       1,

@@ -129,6 +129,24 @@ BOOST_AUTO_TEST_CASE(a_file_of_shapes_that_is_wrong_is_refused_with_the_line) {
   BOOST_TEST(!read_shapes("/nowhere/shapes.csv").ok());
 }
 
+BOOST_AUTO_TEST_CASE(the_smallest_batch_of_shapes_is_kept) {
+  const std::string shapes = REFORMER_SOURCE_DIR "/data/conv-shapes.csv";
+  const auto large = draw_from_shapes(shapes, 200, 4, 32);
+  BOOST_REQUIRE(large);
+  BOOST_REQUIRE_EQUAL(large->size(), 200);
+  std::set<std::int64_t> batches;
+  for (const auto& problem : *large) {
+    batches.insert(problem.x.dims[0]);
+  }
+  BOOST_TEST(batches == (std::set<std::int64_t>{32, 64, 128}));
+  const auto all = draw_from_shapes(shapes, 200, 4);
+  BOOST_REQUIRE(all);
+  BOOST_TEST(std::any_of(
+      all->begin(), all->end(), [](const auto& problem) { return problem.x.dims[0] == 1; }));
+  BOOST_TEST(!draw_from_shapes(shapes, 1, 4, 0));
+  BOOST_TEST(!draw_from_shapes(shapes, 1, 4, 129));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace reformer::cli
