@@ -29,6 +29,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr double kExploreBuildSeconds = 20;  // then the rest of a knob space is left out
+
 struct Options {
   std::size_t random = 0;
   std::size_t mix = 0;
@@ -191,7 +193,11 @@ core::Result<core::Record> record_of(const Options& options,
     return planner.error();
   }
   const auto more = cudnn::explore_best(**planner, *record);
-  auto candidates = planner.value()->enumerate(prepared.problem, more, {});
+  const Clock::time_point begun = Clock::now();
+  const auto candidates = planner.value()->enumerate(
+      prepared.problem, more, {.enough = [&] {
+        return interrupted.load() || seconds_since(begun) > kExploreBuildSeconds;
+      }});
   if (!candidates) {
     return candidates.error();
   }

@@ -1,6 +1,7 @@
 #include "cudnn/planner.h"
 
 #include "cudnn/descriptor.h"
+#include "cudnn/knob_space.h"
 
 #include <algorithm>
 #include <array>
@@ -394,6 +395,9 @@ core::Result<Enumeration> Planner::enumerate(const core::Problem& problem,
     }
   }
   for (const core::EngineConfig& config : extra) {
+    if (limits.enough && limits.enough()) {
+      break;
+    }
     if (!known.emplace(config, result.candidates.size()).second) {
       continue;
     }
@@ -411,14 +415,6 @@ core::Result<Enumeration> Planner::enumerate(const core::Problem& problem,
 }
 
 namespace {
-
-// What a knob of an engine may be set to.
-struct KnobRange {
-  std::int32_t type = 0;
-  std::int64_t low = 0;
-  std::int64_t high = 0;
-  std::int64_t step = 1;
-};
 
 core::Result<std::vector<KnobRange>> knob_ranges(const Functions& functions,
                                                  const Descriptor& engine) {
@@ -476,32 +472,15 @@ core::Result<std::vector<core::EngineConfig>> Planner::explore(const core::Probl
   if (!ranges) {
     return ranges.error();
   }
-  // An odometer over all settings; the number of steps is bounded apart from what is accepted.
-  std::vector<std::int64_t> values;
-  for (const KnobRange& range : *ranges) {
-    values.push_back(range.low);
-  }
   std::vector<core::EngineConfig> accepted;
-  for (std::size_t steps = 0; steps < 64 * limit && accepted.size() < limit; ++steps) {
+  KnobSpace space(*ranges, 64 * limit);
+  for (auto setting = space.next(); setting && accepted.size() < limit; setting = space.next()) {
     core::EngineConfig config(engine);
-    bool good = true;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      good =
-          good && config.add_knob({(*ranges)[i].type, static_cast<std::int32_t>(values[i])}).ok();
-    }
-    if (good && impl_->make_config(*graph, config)) {
+    const bool fits = std::all_of(setting->begin(), setting->end(), [&config](core::Knob knob) {
+      return config.add_knob(knob).ok();
+    });
+    if (fits && impl_->make_config(*graph, config)) {
       accepted.push_back(config);
-    }
-    std::size_t digit = 0;
-    for (; digit < values.size(); ++digit) {
-      values[digit] += (*ranges)[digit].step;
-      if (values[digit] <= (*ranges)[digit].high) {
-        break;
-      }
-      values[digit] = (*ranges)[digit].low;
-    }
-    if (digit == values.size()) {
-      break;
     }
   }
   return accepted;

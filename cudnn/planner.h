@@ -8,6 +8,7 @@
 #include "cudnn/library.h"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -50,6 +51,8 @@ struct EnumerationLimits {
   // Candidates that need more get the status "workspace_over_4GiB" (or whatever the limit is) and
   // no plan.
   std::int64_t max_workspace_bytes = std::int64_t{4} << 30;
+  // Asked before each of the extra configurations; once it says so, the rest of them is left out.
+  std::function<bool()> enough = {};
 };
 
 // Asks cuDNN for the candidates of problems and builds their plans. Threads: one planner, one
@@ -73,8 +76,8 @@ class Planner {
   core::Result<Enumeration> enumerate(const core::Problem& problem,
                                       std::span<const core::EngineConfig> extra,
                                       const EnumerationLimits& limits);
-  // The configurations of one engine that cuDNN accepts for the problem, over its whole knob space,
-  // at most `limit` of them.
+  // Configurations of one engine that cuDNN accepts for the problem, at most `limit` of them:
+  // all of its knob space, or settings spread evenly over it (cudnn/knob_space.h).
   core::Result<std::vector<core::EngineConfig>> explore(const core::Problem& problem,
                                                         std::int32_t engine,
                                                         std::size_t limit);

@@ -81,6 +81,7 @@ std::vector<Setting> settings(Config& c) {
       {"max_memory_bytes", &c.max_memory_bytes, "GPU memory of a measurement", kReload},
       {"max_gpu_share", &c.max_gpu_share, "Share of time spent measuring", kReload, 0.001, 1},
       {"only_when_idle", &c.only_when_idle, "Measure only while the GPU is idle", kReload},
+      {"explore", &c.explore, "Measure more than cuDNN lists: the best engines' knobs", kReload},
       {"quiet_hours", &c.quiet_hours, "HH:MM-HH:MM without verification", kReload},
       {"random_share",
        &c.random_share,

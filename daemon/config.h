@@ -46,6 +46,7 @@ struct Config {
   std::int64_t max_memory_bytes = std::int64_t{4} << 30;
   double max_gpu_share = 0.25;
   bool only_when_idle = true;
+  bool explore = false;       // also the knob space of each problem's best engines
   std::string quiet_hours;    // "22:00-06:00" local time: no verification; empty: none
   double random_share = 0.1;  // of the verified problems are drawn at random
 

@@ -43,7 +43,7 @@ void Supervisor::feed(Worker& worker) {
                   {"device", core::format_device(key.context.device)},
                   {"cudnn", key.context.cudnn_version},
                   {"extra", std::move(extra)},
-                  {"explore", false},
+                  {"explore", config_.explore},
                   {"max_ms", config_.max_problem_time_ms},
                   {"max_memory_bytes", std::max<std::int64_t>(1, config_.max_memory_bytes)},
                   {"only_when_idle", config_.only_when_idle}};

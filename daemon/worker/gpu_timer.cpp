@@ -15,6 +15,7 @@ namespace reformer::worker {
 namespace {
 
 constexpr std::chrono::milliseconds kWatchPeriod{20};
+constexpr std::chrono::seconds kExploreBuildTime{10};  // then the rest of a knob space is left out
 
 class GpuTimer final : public Timer {
  public:
@@ -108,7 +109,12 @@ class GpuTimer final : public Timer {
     std::vector<core::EngineConfig> extra = job.extra;
     const auto more = cudnn::explore_best(*planner_, record);
     extra.insert(extra.end(), more.begin(), more.end());
-    auto candidates = planner_->enumerate(job.problem, extra, limits);
+    const auto begun = std::chrono::steady_clock::now();
+    auto bounded = limits;
+    bounded.enough = [&] {
+      return cancelled.load() || std::chrono::steady_clock::now() - begun > kExploreBuildTime;
+    };
+    auto candidates = planner_->enumerate(job.problem, extra, bounded);
     if (!candidates) {
       return candidates.error();
     }

@@ -192,6 +192,15 @@ BOOST_AUTO_TEST_CASE(the_worker_is_told_its_limits) {
   BOOST_TEST(request["max_ms"] == 1234);
   BOOST_TEST(request["max_memory_bytes"] == 5678);
   BOOST_TEST(request["only_when_idle"] == true);
+  BOOST_TEST(request["explore"] == false);
+}
+
+BOOST_AUTO_TEST_CASE(the_worker_is_told_to_explore) {
+  RunningDaemon daemon(folder, arguments({"--explore", "true"}));
+  TestClient client(daemon.socket());
+  client.query(sample_problem(64));
+  BOOST_REQUIRE(eventually([&] { return log().size() == 1; }));
+  BOOST_TEST(log()[0].request["explore"] == true);
 }
 
 BOOST_AUTO_TEST_CASE(after_an_upgrade_the_older_winners_are_tried_first_and_timed_too) {

@@ -71,6 +71,7 @@ auto values(const Config& c) {
                   c.max_memory_bytes,
                   c.max_gpu_share,
                   c.only_when_idle,
+                  c.explore,
                   c.quiet_hours,
                   c.random_share,
                   c.accuracy_days,
