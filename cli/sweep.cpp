@@ -1,7 +1,9 @@
 #include "cli/command.h"
+#include "cli/sweep_output.h"
 #include "cli/sweep_pipeline.h"
 #include "cli/sweep_space.h"
 #include "cli/sweep_study.h"
+#include "cli/sweep_team.h"
 #include "core/key.h"
 #include "core/problem_text.h"
 #include "cudnn/exploration.h"
@@ -51,6 +53,7 @@ struct Options {
   std::size_t study = 0;
   bool verbose = false;
   bool explore = false;
+  std::size_t processes = 0;  // 0: as many as pay
 };
 
 std::atomic<bool> interrupted = false;
@@ -96,48 +99,6 @@ std::unordered_set<core::KeyHash, core::KeyHasher> already_done(const std::strin
   return done;
 }
 
-class Progress {
- public:
-  explicit Progress(std::size_t total) : total_(total), terminal_(isatty(STDERR_FILENO) == 1) {}
-  void advance(bool good) {
-    (good ? done_ : failed_) += 1;
-    const double period = terminal_ ? 0.2 : 10;
-    if (seconds_since(shown_) >= period) {
-      show();
-    }
-  }
-  void show() {
-    shown_ = Clock::now();
-    const double rate =
-        static_cast<double>(done_ + failed_) / std::max(1e-3, seconds_since(start_));
-    const auto left = static_cast<double>(total_ - done_ - failed_);
-    fmt::print(stderr,
-               "{}sweep: {} of {} measured, {} not possible, {:.1f} a second, {:.0f} s left{}",
-               terminal_ ? "\r" : "",
-               done_,
-               total_,
-               failed_,
-               rate,
-               rate > 0 ? left / rate : 0.0,
-               terminal_ ? "   " : "\n");
-  }
-  void finish() {
-    show();
-    if (terminal_) {
-      fmt::print(stderr, "\n");
-    }
-  }
-  [[nodiscard]] std::size_t done() const { return done_; }
-
- private:
-  std::size_t total_;
-  std::size_t done_ = 0;
-  std::size_t failed_ = 0;
-  bool terminal_;
-  Clock::time_point start_ = Clock::now();
-  Clock::time_point shown_ = start_;
-};
-
 int fail(const core::Error& error) {
   fmt::print(stderr, "reformerctl sweep: {}\n", error.message);
   return error.code == core::ErrorCode::kInvalidArgument ? kExitUsage : kExitFailed;
@@ -155,7 +116,9 @@ core::Record untimed_record(const Equipment& equipment, Prepared& prepared) {
 core::Result<core::Record> measured_record(const Options& options,
                                            Equipment& equipment,
                                            const core::Problem& problem,
-                                           const cudnn::Enumeration& candidates) {
+                                           const cudnn::Enumeration& candidates,
+                                           Team& team) {
+  const Team::Turn turn(team);
   const Clock::time_point begun = Clock::now();
   cudnn::Measurer::Limits limits;
   limits.race.first_look_us = static_cast<float>(options.max_problem_ms * 500);
@@ -180,11 +143,12 @@ core::Result<core::Record> measured_record(const Options& options,
 // The record of a prepared problem: measured, or only listed where there is no GPU.
 core::Result<core::Record> record_of(const Options& options,
                                      Equipment& equipment,
-                                     Prepared& prepared) {
+                                     Prepared& prepared,
+                                     Team& team) {
   if (equipment.measurer == nullptr) {
     return untimed_record(equipment, prepared);
   }
-  auto record = measured_record(options, equipment, prepared.problem, *prepared.candidates);
+  auto record = measured_record(options, equipment, prepared.problem, *prepared.candidates, team);
   if (!record || !options.explore) {
     return record;
   }
@@ -201,49 +165,16 @@ core::Result<core::Record> record_of(const Options& options,
   if (!candidates) {
     return candidates.error();
   }
-  return measured_record(options, equipment, prepared.problem, *candidates);
+  return measured_record(options, equipment, prepared.problem, *candidates, team);
 }
 
-// Appends whole lines, in one write each: an interruption leaves no half of one.
-class Output {
- public:
-  Output(const std::string& path, bool append)
-      : path_(path), file_(std::fopen(path.c_str(), append ? "a+e" : "we")) {
-    // Half a line from a crash must not swallow the next one.
-    if (append && file_ != nullptr && std::fseek(file_, -1, SEEK_END) == 0 &&
-        std::fgetc(file_) != '\n' && std::fseek(file_, 0, SEEK_END) == 0) {
-      std::fputc('\n', file_);
-    }
-  }
-  ~Output() {
-    if (file_ != nullptr) {
-      std::fclose(file_);
-    }
-  }
-  Output(const Output&) = delete;
-  Output& operator=(const Output&) = delete;
-
-  core::Status write(const core::Record& record) {
-    const std::string line = interchange::record_to_json(record) + "\n";
-    if (file_ == nullptr || std::fwrite(line.data(), 1, line.size(), file_) != line.size() ||
-        std::fflush(file_) != 0) {
-      return core::make_error(core::ErrorCode::kExhausted, path_ + ": cannot be written");
-    }
-    return core::ok_status();
-  }
-  [[nodiscard]] bool open() const { return file_ != nullptr; }
-
- private:
-  std::string path_;
-  std::FILE* file_;
-};
-
+// Measures what the pipeline prepares.
 int measure_all(const Options& options,
                 Equipment& equipment,
                 Pipeline& pipeline,
                 Output& out,
-                std::size_t total) {
-  Progress progress(total);
+                Team& team,
+                Progress& progress) {
   const Clock::time_point start = Clock::now();
   core::Status status = core::ok_status();
   while (status) {
@@ -254,7 +185,7 @@ int measure_all(const Options& options,
     }
     bool good = false;
     if (prepared->candidates) {
-      const core::Result<core::Record> record = record_of(options, equipment, *prepared);
+      const core::Result<core::Record> record = record_of(options, equipment, *prepared, team);
       pipeline.retire(std::move(*prepared->candidates));
       if (record) {
         status = out.write(*record);
@@ -268,7 +199,6 @@ int measure_all(const Options& options,
     }
     progress.advance(good);
   }
-  progress.finish();
   if (options.verbose && equipment.measurer != nullptr) {
     fmt::print(stderr,
                "sweep: {:.2f} s; {}; {}\n",
@@ -285,30 +215,82 @@ int measure_all(const Options& options,
   return kExitOk;
 }
 
-int run(const Options& options) {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+core::Status check(const Options& options) {
   const int sources = (options.random != 0) + (options.mix != 0 || !options.shapes.empty()) +
                       !options.problems.empty();
   if (sources != 1) {
-    return fail(
-        core::make_error(core::ErrorCode::kInvalidArgument,
-                         "give one of --random N, --mix N, --shapes FILE, --problems FILE"));
+    return core::make_error(core::ErrorCode::kInvalidArgument,
+                            "give one of --random N, --mix N, --shapes FILE, --problems FILE");
   }
   if (options.out.empty() && options.study == 0) {
-    return fail(core::make_error(core::ErrorCode::kInvalidArgument, "--out FILE is needed"));
+    return core::make_error(core::ErrorCode::kInvalidArgument, "--out FILE is needed");
   }
+  return core::ok_status();
+}
+
+// The problems of a sweep, without those that the output has already.
+core::Result<std::vector<core::Problem>> problems_left(const Options& options) {
   auto problems = problems_of(options);
-  if (!problems) {
-    return fail(problems.error());
-  }
   std::unordered_set<core::KeyHash, core::KeyHasher> done;
   if (options.resume) {
     done = already_done(options.out);
   }
-  std::erase_if(*problems, [&done](const core::Problem& problem) {
-    return !done.insert(core::hash_problem(0, problem)).second;
-  });
+  if (problems) {
+    std::erase_if(*problems, [&done](const core::Problem& problem) {
+      return !done.insert(core::hash_problem(0, problem)).second;
+    });
+  }
+  return problems;
+}
+
+// Enough builders for two processes are half of a large machine's cores.
+std::size_t processes_of(const Options& options, unsigned threads) {
+  constexpr unsigned kWorthTwo = 8;
+  if (options.study != 0) {
+    return 1;
+  }
+  if (options.processes != 0) {
+    return std::min<std::size_t>(options.processes, threads);
+  }
+  return options.enumerate_only || threads < kWorthTwo ? 1 : 2;
+}
+
+// One process's share: every n-th problem.
+int run_member(const Options& options,
+               const std::vector<core::Problem>& problems,
+               std::size_t member,
+               unsigned threads,
+               Output* out,
+               Team& team,
+               Progress& progress) {
+  std::vector<core::Problem> share;
+  for (std::size_t i = member; i < problems.size(); i += team.members()) {
+    share.push_back(problems[i]);
+  }
+  auto equipment = Equipment::get(options.cudnn_library,
+                                  options.enumerate_only ? -1 : options.gpu,
+                                  options.device_properties,
+                                  team,
+                                  interrupted);
+  if (!equipment) {
+    return interrupted ? kExitOk : fail(equipment.error());
+  }
+  Pipeline pipeline(
+      *equipment, share, threads / static_cast<unsigned>(team.members()), interrupted);
+  return out == nullptr ? study_race(*equipment, pipeline, options.study, interrupted)
+                        : measure_all(options, *equipment, pipeline, *out, team, progress);
+}
+
+int run(const Options& options) {
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+  if (const core::Status usable = check(options); !usable) {
+    return fail(usable.error());
+  }
+  const auto problems = problems_left(options);
+  if (!problems) {
+    return fail(problems.error());
+  }
   std::optional<Output> out;
   if (options.study == 0) {
     out.emplace(options.out, options.resume);
@@ -317,16 +299,25 @@ int run(const Options& options) {
           core::make_error(core::ErrorCode::kUnavailable, options.out + ": cannot be written"));
     }
   }
-  auto equipment = Equipment::get(
-      options.cudnn_library, options.enumerate_only ? -1 : options.gpu, options.device_properties);
-  if (!equipment) {
-    return fail(equipment.error());
-  }
   const unsigned threads =
       options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
-  Pipeline pipeline(*equipment, *problems, threads, interrupted);
-  return options.study != 0 ? study_race(*equipment, pipeline, options.study, interrupted)
-                            : measure_all(options, *equipment, pipeline, *out, problems->size());
+  auto team = Team::make(processes_of(options, threads));
+  if (!team) {
+    return fail(team.error());
+  }
+  Progress progress(*team, problems->size());
+  const int result = team->run(
+      [&](std::size_t member) {
+        return run_member(
+            options, *problems, member, threads, out ? &*out : nullptr, *team, progress);
+      },
+      [&progress] { progress.show_if_due(); },
+      interrupted,
+      kExitFailed);
+  if (options.study == 0 && result != kExitUsage) {
+    progress.finish();
+  }
+  return result;
 }
 
 }  // namespace
@@ -361,6 +352,14 @@ void add_sweep(CLI::App& app, Session& session) {
       "--resume", options->resume, "Go on with --out: skip what it has, append the rest");
   command->add_option("--seed", options->seed, "Of the draws")->capture_default_str();
   command->add_option("--threads", options->threads, "Builders of plans (default: all cores)");
+  command
+      ->add_option(
+          "--processes",
+          options->processes,
+          "Processes that share the builders and take turns on the GPU; cuDNN builds plans "
+          "faster in two than in one (default: 2 from 8 threads on)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 64));
   command->add_option("--gpu", options->gpu, "Which GPU")->capture_default_str();
   command
       ->add_option("--cudnn-lib", options->cudnn_library, "cuDNN to load (default: libcudnn.so.9)")

@@ -43,7 +43,9 @@ core::Result<std::string> read_text(const std::string& path) {
 
 core::Result<Equipment> Equipment::get(const std::string& cudnn_library,
                                        int gpu,
-                                       const std::string& properties_file) {
+                                       const std::string& properties_file,
+                                       Team& team,
+                                       const std::atomic<bool>& interrupted) {
   Equipment equipment;
   auto library = cudnn::Library::load(cudnn_library);
   if (!library) {
@@ -65,6 +67,10 @@ core::Result<Equipment> Equipment::get(const std::string& cudnn_library,
   }
   const auto nvml = cudnn::Nvml::load();
   const auto before = nvml ? (*nvml)->all_processes() : std::vector<std::uint32_t>();
+  const core::Error left_alone{core::ErrorCode::kUnavailable, "another process has ended"};
+  if (!team.meet(interrupted)) {
+    return left_alone;
+  }
   auto opened = cudnn::Gpu::open(gpu);
   if (!opened) {
     return core::in_context("no GPU to measure on (--enumerate-only lists candidates without one)",
@@ -74,7 +80,10 @@ core::Result<Equipment> Equipment::get(const std::string& cudnn_library,
   if (!measurer) {
     return measurer.error();
   }
-  equipment.watch = cudnn::watch_gpu(nvml, before, **opened, kWatchPeriod);
+  if (!team.meet(interrupted)) {
+    return left_alone;
+  }
+  equipment.watch = cudnn::watch_gpu(nvml, before, team.members(), **opened, kWatchPeriod);
   equipment.gpu = *opened;
   equipment.device = (*opened)->fingerprint();
   equipment.measurer = std::move(*measurer);

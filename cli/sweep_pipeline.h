@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cli/sweep_team.h"
 #include "core/problem.h"
 #include "core/record.h"
 #include "core/result.h"
@@ -30,10 +31,13 @@ struct Equipment {
   std::string properties;                     // without a GPU
   core::DeviceFingerprint device;
 
-  // `gpu` < 0: no GPU, but the one that the file `properties_file` describes.
+  // `gpu` < 0: no GPU, but the one that the file `properties_file` describes. The members of a team
+  // open the GPU together.
   static core::Result<Equipment> get(const std::string& cudnn_library,
                                      int gpu,
-                                     const std::string& properties_file);
+                                     const std::string& properties_file,
+                                     Team& team,
+                                     const std::atomic<bool>& interrupted);
   [[nodiscard]] core::Result<std::unique_ptr<cudnn::Planner>> make_planner() const;
 };
 

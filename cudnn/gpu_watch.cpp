@@ -19,6 +19,10 @@ constexpr auto kRecent = 500ms;
 
 }  // namespace
 
+bool GpuJudge::is_own(std::uint32_t pid) const {
+  return std::find(own_.begin(), own_.end(), pid) != own_.end();
+}
+
 bool GpuJudge::at_work(const GpuReading& reading, Time now) const {
   if (others_.empty() && reading.processes) {
     return false;
@@ -43,11 +47,11 @@ void GpuJudge::see(const GpuReading& reading, Time now) {
     std::copy_if(reading.processes->begin(),
                  reading.processes->end(),
                  std::back_inserter(others_),
-                 [this](std::uint32_t pid) { return !own_ || pid != *own_; });
+                 [this](std::uint32_t pid) { return !is_own(pid); });
   }
   if (reading.uses &&
       std::any_of(reading.uses->begin(), reading.uses->end(), [this](const GpuReading::Use& use) {
-        return (!own_ || use.pid != *own_) && use.sm_percent >= kBusyPercent;
+        return !is_own(use.pid) && use.sm_percent >= kBusyPercent;
       })) {
     last_use_ = now;
   }
@@ -95,11 +99,11 @@ void set_conditions(core::Provenance& provenance, const core::Provenance& condit
 }
 
 GpuWatch::GpuWatch(std::unique_ptr<GpuSensor> sensor,
-                   std::optional<std::uint32_t> own,
+                   std::vector<std::uint32_t> own,
                    std::chrono::milliseconds period)
     : period_(period),
       sensor_(std::move(sensor)),
-      judge_(own),
+      judge_(std::move(own)),
       thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 void GpuWatch::take_reading() {
@@ -147,6 +151,7 @@ void GpuWatch::run(const std::stop_token& stop) {
 
 std::unique_ptr<GpuWatch> watch_gpu(const core::Result<std::shared_ptr<const Nvml>>& nvml,
                                     const std::vector<std::uint32_t>& before,
+                                    std::size_t team,
                                     const Gpu& gpu,
                                     std::chrono::milliseconds period) {
   if (!nvml) {
@@ -156,9 +161,9 @@ std::unique_ptr<GpuWatch> watch_gpu(const core::Result<std::shared_ptr<const Nvm
   if (!sensor) {
     return nullptr;
   }
-  const auto own =
-      own_process(before, (*nvml)->all_processes(), static_cast<std::uint32_t>(::getpid()));
-  auto watch = std::make_unique<GpuWatch>(std::move(*sensor), own, period);
+  auto own =
+      own_processes(before, (*nvml)->all_processes(), static_cast<std::uint32_t>(::getpid()), team);
+  auto watch = std::make_unique<GpuWatch>(std::move(*sensor), std::move(own), period);
   (void)watch->idle();  // who is there already has not come during a measurement
   return watch;
 }

@@ -7,11 +7,13 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace reformer::cudnn {
@@ -21,8 +23,9 @@ namespace reformer::cudnn {
 class GpuJudge {
  public:
   using Time = std::chrono::steady_clock::time_point;
-  // `own`: this process as NVML numbers it; empty: not known, then every process is another.
-  explicit GpuJudge(std::optional<std::uint32_t> own) : own_(own) {}
+  // `own`: this process as NVML numbers it, and those that take turns with it; empty: not known,
+  // then every process is another.
+  explicit GpuJudge(std::vector<std::uint32_t> own) : own_(std::move(own)) {}
 
   void see(const GpuReading& reading, Time now);
   // From here on: conditions of a measurement. Those who are there already may stay.
@@ -34,10 +37,11 @@ class GpuJudge {
   [[nodiscard]] bool others_at_work() const { return others_at_work_; }
 
  private:
+  [[nodiscard]] bool is_own(std::uint32_t pid) const;
   [[nodiscard]] bool at_work(const GpuReading& reading, Time now) const;
   void note();
 
-  std::optional<std::uint32_t> own_;
+  std::vector<std::uint32_t> own_;
   bool measuring_ = false;
   bool others_at_work_ = false;
   std::optional<Time> ended_;     // this process's last measurement
@@ -54,7 +58,7 @@ class GpuJudge {
 class GpuWatch {
  public:
   GpuWatch(std::unique_ptr<GpuSensor> sensor,
-           std::optional<std::uint32_t> own,
+           std::vector<std::uint32_t> own,
            std::chrono::milliseconds period);
   ~GpuWatch() = default;
   GpuWatch(const GpuWatch&) = delete;
@@ -85,10 +89,12 @@ class GpuWatch {
 // Copies what end() tells.
 void set_conditions(core::Provenance& provenance, const core::Provenance& conditions);
 
-// Watches `gpu`; null without NVML. `before`: Nvml::all_processes() before the GPU was opened.
+// Watches `gpu`; null without NVML. `before`: Nvml::all_processes() before the GPU was opened by
+// this process and by the `team - 1` others that take turns with it.
 [[nodiscard]] std::unique_ptr<GpuWatch> watch_gpu(
     const core::Result<std::shared_ptr<const Nvml>>& nvml,
     const std::vector<std::uint32_t>& before,
+    std::size_t team,
     const Gpu& gpu,
     std::chrono::milliseconds period);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 namespace reformer::cudnn {
@@ -199,20 +200,19 @@ core::Result<std::unique_ptr<GpuSensor>> Nvml::sensor(const std::string& pci_bus
   return std::unique_ptr<GpuSensor>(std::make_unique<Sensor>(shared_from_this(), device));
 }
 
-std::optional<std::uint32_t> own_process(const std::vector<std::uint32_t>& before,
+std::vector<std::uint32_t> own_processes(const std::vector<std::uint32_t>& before,
                                          const std::vector<std::uint32_t>& after,
-                                         std::uint32_t pid) {
-  if (std::find(after.begin(), after.end(), pid) != after.end()) {
-    return pid;
+                                         std::uint32_t pid,
+                                         std::size_t team) {
+  if (team == 1 && std::find(after.begin(), after.end(), pid) != after.end()) {
+    return {pid};
   }
-  std::optional<std::uint32_t> own;
-  for (const std::uint32_t candidate : after) {
-    if (std::find(before.begin(), before.end(), candidate) == before.end()) {
-      if (own) {
-        return std::nullopt;  // two came at the same time
-      }
-      own = candidate;
-    }
+  std::vector<std::uint32_t> own;
+  std::copy_if(after.begin(), after.end(), std::back_inserter(own), [&before](std::uint32_t p) {
+    return std::find(before.begin(), before.end(), p) == before.end();
+  });
+  if (own.size() != team) {  // others came at the same time
+    own.clear();
   }
   return own;
 }

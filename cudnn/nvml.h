@@ -55,11 +55,13 @@ class Nvml : public std::enable_shared_from_this<Nvml> {
   std::unique_ptr<Functions> functions_;
 };
 
-// The number that NVML has for this process, given the compute processes of the machine before it
-// made its first context and after: in a container that is not getpid(). Empty if it cannot be
-// told.
-[[nodiscard]] std::optional<std::uint32_t> own_process(const std::vector<std::uint32_t>& before,
+// The numbers that NVML has for this process and those that came to the GPUs with it, `team` in
+// all, given the compute processes of the machine before they made their contexts and after: in a
+// container that is not getpid(). Empty if they cannot be told from others. A team of one that NVML
+// calls by `pid` is that.
+[[nodiscard]] std::vector<std::uint32_t> own_processes(const std::vector<std::uint32_t>& before,
                                                        const std::vector<std::uint32_t>& after,
-                                                       std::uint32_t pid);
+                                                       std::uint32_t pid,
+                                                       std::size_t team);
 
 }  // namespace reformer::cudnn

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <sstream>
 #include <string>
 
 namespace reformer::cli {
@@ -41,9 +42,9 @@ struct Fixture {
                                        out,
                                        "--enumerate-only",
                                        "--threads",
-                                       "1",
+                                       threads,
                                        "--cudnn-lib",
-                                       CUDNN_LIBRARY,
+                                       library,
                                        "--device-prop",
                                        REFORMER_SOURCE_DIR "/data/h200-deviceprop.json"};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -93,6 +94,8 @@ struct Fixture {
   fs::path folder = fs::temp_directory_path() / ("sweep_test_" + std::to_string(::getpid()));
   std::string problems = folder / "problems.txt";
   std::string out = folder / "out.jsonl";
+  std::string threads = "1";
+  std::string library = CUDNN_LIBRARY;
 };
 
 }  // namespace
@@ -140,11 +143,52 @@ BOOST_AUTO_TEST_CASE(an_interruption_leaves_whole_lines) {
   BOOST_TEST(written.records < 900U);
 }
 
+BOOST_AUTO_TEST_CASE(two_processes_share_a_list) {
+  threads = "2";
+  BOOST_TEST(run({"--processes", "2"}) == kExitOk);
+  const Read written = read();
+  BOOST_TEST(written.records == 6U);
+  BOOST_TEST(written.problems.size() == 6U);
+  BOOST_TEST(written.bad == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(a_process_that_dies_is_told_of_and_the_others_go_on) {
+  std::ofstream list(problems, std::ios::app);
+  for (int channels = 400; channels <= 1600; channels += 8) {
+    list << "fwd f16 nhwc n4 c" << channels << " h14 w14 k32 r3 s3 pad1\n";
+  }
+  list.close();
+  threads = "2";
+  const pid_t parent = start({"--processes", "2"});
+  while (!fs::exists(out) || fs::file_size(out) == 0) {
+    BOOST_REQUIRE(::waitpid(parent, nullptr, WNOHANG) == 0);
+    ::usleep(1000);
+  }
+  const std::string id = std::to_string(parent);
+  std::ifstream children("/proc/" + id + "/task/" + id + "/children");
+  pid_t first = 0;
+  BOOST_REQUIRE(children >> first);
+  ::kill(first, SIGKILL);
+  BOOST_TEST(wait(parent) == kExitFailed);
+  const Read written = read();
+  BOOST_TEST(written.bad == 0U);
+  BOOST_TEST(written.records >= 78U);  // the other's half
+  BOOST_TEST(written.records < 157U);
+  std::stringstream log;
+  log << std::ifstream(folder / "log").rdbuf();
+  BOOST_TEST(log.str().find("signal 9") != std::string::npos);
+  BOOST_TEST(run({"--resume"}) == kExitOk);
+  BOOST_TEST(read().problems.size() == 157U);
+}
+
 BOOST_AUTO_TEST_CASE(what_cannot_be_done_is_said_before_anything_is_measured) {
   out = folder / "no" / "such" / "folder";
   BOOST_TEST(run({}) == kExitFailed);
   out = folder / "out.jsonl";
-  BOOST_TEST(run({"--cudnn-lib", "/no/such/library"}) == kExitUsage);
+  library = "/no/such/library";
+  BOOST_TEST(run({}) == kExitFailed);
+  threads = "2";
+  BOOST_TEST(run({"--processes", "2"}) == kExitFailed);  // and ends, though both wait for the other
   BOOST_TEST(run({"--random", "5"}) == kExitUsage);
 }
 

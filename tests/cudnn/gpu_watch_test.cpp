@@ -48,7 +48,7 @@ class ScriptedSensor final : public cudnn::GpuSensor {
 BOOST_AUTO_TEST_SUITE(gpu_watch)
 
 BOOST_AUTO_TEST_CASE(a_gpu_with_nobody_else_is_idle_whatever_this_process_does) {
-  GpuJudge judge(kOwn);
+  GpuJudge judge({kOwn});
   judge.see(reading({}, {}), kStart);
   BOOST_TEST(!judge.others_at_work());
   judge.see(reading({kOwn}, {{kOwn, 98}}), kStart + 1s);
@@ -56,7 +56,7 @@ BOOST_AUTO_TEST_CASE(a_gpu_with_nobody_else_is_idle_whatever_this_process_does) 
 }
 
 BOOST_AUTO_TEST_CASE(another_that_only_waits_does_not_count_and_one_that_works_does) {
-  GpuJudge judge(kOwn);
+  GpuJudge judge({kOwn});
   judge.see(reading({kOwn, kOther}, {{kOther, 0}}), kStart);
   BOOST_TEST(!judge.others_at_work());
   judge.see(reading({kOwn, kOther}, {{kOther, 35}}), kStart + 1s);
@@ -73,7 +73,7 @@ BOOST_AUTO_TEST_CASE(another_that_only_waits_does_not_count_and_one_that_works_d
 }
 
 BOOST_AUTO_TEST_CASE(one_that_comes_during_a_measurement_wants_the_gpu) {
-  GpuJudge judge(kOwn);
+  GpuJudge judge({kOwn});
   judge.see(reading({kOwn, kOther}, {}), kStart);
   judge.begin(kStart);
   judge.see(reading({kOwn, kOther}, {}), kStart + 20ms);
@@ -88,7 +88,7 @@ BOOST_AUTO_TEST_CASE(one_that_comes_during_a_measurement_wants_the_gpu) {
 }
 
 BOOST_AUTO_TEST_CASE(where_only_the_sum_is_known_own_work_is_not_taken_for_others) {
-  GpuJudge judge(kOwn);
+  GpuJudge judge({kOwn});
   GpuReading sum = reading({kOwn, kOther}, {});
   sum.uses.reset();
   sum.utilisation_percent = 0;
@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(where_only_the_sum_is_known_own_work_is_not_taken_for_other
 }
 
 BOOST_AUTO_TEST_CASE(throttling_disturbs_a_measurement_and_the_next_is_judged_anew) {
-  GpuJudge judge(kOwn);
+  GpuJudge judge({kOwn});
   GpuReading hot = reading({kOwn}, {});
   hot.throttled = true;
   hot.temperature_c = 90;
@@ -123,7 +123,7 @@ BOOST_AUTO_TEST_CASE(throttling_disturbs_a_measurement_and_the_next_is_judged_an
 }
 
 BOOST_AUTO_TEST_CASE(an_unknown_number_of_processes_stays_unknown) {
-  GpuJudge judge(kOwn);
+  GpuJudge judge({kOwn});
   judge.begin(kStart);
   judge.see({}, kStart);
   BOOST_TEST(judge.end(kStart).other_processes == -1);
@@ -132,7 +132,7 @@ BOOST_AUTO_TEST_CASE(an_unknown_number_of_processes_stays_unknown) {
 BOOST_AUTO_TEST_CASE(a_running_measurement_learns_within_50_ms_that_somebody_has_come) {
   const auto script = std::make_shared<ScriptedSensor::Script>();
   script->now = reading({kOwn}, {});
-  cudnn::GpuWatch watch(std::make_unique<ScriptedSensor>(script), kOwn, 20ms);
+  cudnn::GpuWatch watch(std::make_unique<ScriptedSensor>(script), std::vector{kOwn}, 20ms);
   BOOST_TEST(watch.idle());
   watch.begin();
   BOOST_TEST(!watch.others_at_work());
@@ -164,7 +164,7 @@ BOOST_AUTO_TEST_CASE(a_running_measurement_learns_within_50_ms_that_somebody_has
 BOOST_AUTO_TEST_CASE(short_measurements_share_readings) {
   const auto script = std::make_shared<ScriptedSensor::Script>();
   script->now = reading({kOwn}, {});
-  cudnn::GpuWatch watch(std::make_unique<ScriptedSensor>(script), kOwn, 1h);
+  cudnn::GpuWatch watch(std::make_unique<ScriptedSensor>(script), std::vector{kOwn}, 1h);
   BOOST_TEST(watch.idle());
   for (int i = 0; i < 100; ++i) {
     watch.begin();

@@ -87,10 +87,14 @@ BOOST_AUTO_TEST_CASE(without_library_driver_or_gpu_there_is_an_error) {
 }
 
 BOOST_AUTO_TEST_CASE(this_process_is_found_also_where_it_has_another_number) {
-  BOOST_TEST(cudnn::own_process({5}, {5, 9}, 9).value() == 9U);
-  BOOST_TEST(cudnn::own_process({5}, {5, 4711}, 9).value() == 4711U);
-  BOOST_TEST(!cudnn::own_process({5}, {5, 6, 7}, 9).has_value());
-  BOOST_TEST(!cudnn::own_process({5}, {5}, 9).has_value());
+  using Pids = std::vector<std::uint32_t>;
+  BOOST_TEST(cudnn::own_processes({5}, {5, 9}, 9, 1) == Pids{9});
+  BOOST_TEST(cudnn::own_processes({5}, {5, 9, 10}, 9, 1) == Pids{9});
+  BOOST_TEST(cudnn::own_processes({5}, {5, 4711}, 9, 1) == Pids{4711});
+  BOOST_TEST(cudnn::own_processes({5}, {5, 6, 7}, 9, 1).empty());
+  BOOST_TEST(cudnn::own_processes({5}, {5}, 9, 1).empty());
+  BOOST_TEST(cudnn::own_processes({5}, {5, 9, 10}, 9, 2) == (Pids{9, 10}));
+  BOOST_TEST(cudnn::own_processes({5}, {5, 9}, 9, 2).empty());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
