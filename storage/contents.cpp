@@ -29,7 +29,8 @@ bool is_data_file(const fs::path& file) {
 
 bool is_rocksdb_file(const fs::path& file) {
   const std::string name = file.filename().string();
-  for (const std::string_view prefix : {"LOCK", "LOG", "IDENTITY", "OPTIONS-", "MANIFEST-"}) {
+  for (const std::string_view prefix :
+       {"LOCK", "LOG", "IDENTITY", "OPTIONS-", "MANIFEST-", "DICTIONARY"}) {
     if (name.starts_with(prefix)) {
       return true;
     }
@@ -67,7 +68,7 @@ core::Result<Contents> default_family_only(const fs::path& directory,
       &handles,
       &opened);
   if (!status.ok()) {
-    return Contents{Kind::kForeign, status.ToString()};
+    return Contents{status.IsCorruption() ? Kind::kDamaged : Kind::kForeign, status.ToString()};
   }
   const std::unique_ptr<rocksdb::DB> database(opened);
   const std::unique_ptr<rocksdb::Iterator> iterator(

@@ -2,7 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <charconv>
 #include <span>
+#include <system_error>
 
 namespace reformer::storage {
 namespace {
@@ -48,8 +51,19 @@ bool read_entry(ByteReader& in, std::string& text) {
 }
 
 template <typename T>
-const T* entry_at(const std::vector<T>& entries, std::uint64_t number) {
-  return number >= 1 && number <= entries.size() ? &entries[number - 1] : nullptr;
+const T* entry_at(const std::vector<std::optional<T>>& entries, std::uint64_t number) {
+  return number >= 1 && number <= entries.size() && entries[number - 1] ? &*entries[number - 1]
+                                                                        : nullptr;
+}
+
+// The number at the end of a name; 0 for a name that does not end in one.
+std::size_t number_in_name(std::string_view name) {
+  std::size_t number = 0;
+  const std::string_view digits =
+      name.substr(std::min(name.size(), Dictionary::kPrefix.size() + 2));
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), number, 16);
+  return error == std::errc() && end == digits.data() + digits.size() ? number : 0;
 }
 
 }  // namespace
@@ -89,13 +103,18 @@ std::uint32_t Dictionary::number_in(Table<T, Hash>& table,
 template <typename T, typename Hash>
 core::Status Dictionary::load_into(Table<T, Hash>& table,
                                    std::string_view name,
-                                   std::string_view bytes) {
+                                   std::string_view bytes,
+                                   std::size_t bound,
+                                   Gaps gaps) {
   T entry{};
   ByteReader reader(std::as_bytes(std::span(bytes)));
-  if (!read_entry(reader, entry) || !reader.at_end() ||
-      name != name_of(name[kPrefix.size()], table.entries.size() + 1)) {
+  const std::size_t number = number_in_name(name);
+  const std::size_t next = table.entries.size() + 1;
+  if (!read_entry(reader, entry) || !reader.at_end() || number < next || number > bound ||
+      (number > next && gaps == Gaps::kRefuse) || name != name_of(name[kPrefix.size()], number)) {
     return make_error(ErrorCode::kCorrupt, fmt::format("{} does not decode", name));
   }
+  table.entries.resize(number - 1);
   table.entries.push_back(entry);
   table.numbers.emplace(std::move(entry), static_cast<std::uint32_t>(table.entries.size()));
   return core::ok_status();
@@ -121,14 +140,14 @@ const std::string* Dictionary::text(std::uint64_t number) const {
   return entry_at(texts_.entries, number);
 }
 
-core::Status Dictionary::load(std::string_view name, std::string_view bytes) {
+core::Status Dictionary::load(std::string_view name, std::string_view bytes, Gaps gaps) {
   switch (name.size() > kPrefix.size() ? name[kPrefix.size()] : '\0') {
     case kConfigKind:
-      return load_into(configs_, name, bytes);
+      return load_into(configs_, name, bytes, kMaxConfigs, gaps);
     case kContextKind:
-      return load_into(contexts_, name, bytes);
+      return load_into(contexts_, name, bytes, kMaxContexts, gaps);
     case kTextKind:
-      return load_into(texts_, name, bytes);
+      return load_into(texts_, name, bytes, kMaxTexts, gaps);
     default:
       return make_error(ErrorCode::kCorrupt, fmt::format("{} is not known", name));
   }

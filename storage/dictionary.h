@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -48,8 +49,14 @@ class Dictionary {
 
   // All entries have names with this prefix, and come back in name order.
   static constexpr std::string_view kPrefix = "dictionary/";
-  // Reads an entry back. Errors: kCorrupt, also for a gap in the numbers.
-  core::Status load(std::string_view name, std::string_view bytes);
+  // Reads an entry back. Errors: kCorrupt, with kRefuse also for a gap in the numbers; numbers in a
+  // gap that was allowed are never given.
+  enum class Gaps { kRefuse, kAllow };
+  core::Status load(std::string_view name, std::string_view bytes, Gaps gaps = Gaps::kRefuse);
+  // The next batch is to save this entry, which was loaded from elsewhere.
+  void save_again(std::string name, std::string bytes) {
+    unsaved_.emplace_back(std::move(name), std::move(bytes));
+  }
 
  private:
   struct ConfigHash {
@@ -60,14 +67,18 @@ class Dictionary {
   };
   template <typename T, typename Hash>
   struct Table {
-    std::vector<T> entries;  // number - 1 is the index
+    std::vector<std::optional<T>> entries;  // number - 1 is the index; empty: in a gap
     std::unordered_map<T, std::uint32_t, Hash> numbers;
   };
 
   template <typename T, typename Hash>
   std::uint32_t number_in(Table<T, Hash>& table, const T& entry, std::size_t bound, char kind);
   template <typename T, typename Hash>
-  core::Status load_into(Table<T, Hash>& table, std::string_view name, std::string_view bytes);
+  core::Status load_into(Table<T, Hash>& table,
+                         std::string_view name,
+                         std::string_view bytes,
+                         std::size_t bound,
+                         Gaps gaps);
 
   Table<Config, ConfigHash> configs_;
   Table<core::Context, ContextHash> contexts_;

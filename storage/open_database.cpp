@@ -1,6 +1,7 @@
 #include "storage/open_database.h"
 
 #include "storage/contents.h"
+#include "storage/raw_entries.h"
 #include "storage/rocks_database.h"
 #include "storage/salvage.h"
 
@@ -189,6 +190,9 @@ core::Result<DatabasePtr> Opening::run(OpenReport& report) {
   }
   if (contents->kind == Contents::Kind::kDamaged) {
     return repair(report, contents->reason);
+  }
+  if (const std::string damage = silent_damage(directory_); !damage.empty()) {
+    return repair(report, damage);
   }
   core::Result<DatabasePtr> database = open_ours();
   if (database.ok()) {

@@ -5,6 +5,7 @@
 #include "storage/row_codec.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace reformer::storage {
@@ -26,31 +27,39 @@ core::Result<std::uint64_t> read_number(Store& store, std::string_view name) {
 }  // namespace
 
 core::Result<std::unique_ptr<RocksDatabase>> RocksDatabase::make(std::unique_ptr<Store> store,
-                                                                 Damage damage) {
+                                                                 Damage damage,
+                                                                 DictionaryFile::Entries more) {
   std::unique_ptr<RocksDatabase> database(new RocksDatabase(std::move(store)));
-  if (const core::Status loaded = database->load();
+  if (const core::Status loaded = database->load(damage, std::move(more));
       !loaded.ok() && (damage == Damage::kRefuse || loaded.error().code != ErrorCode::kCorrupt)) {
     return loaded.error();
   }
   return database;
 }
 
-core::Status RocksDatabase::load() {
+core::Status RocksDatabase::load(Damage damage, DictionaryFile::Entries more) {
+  FirstError first;
   for (const auto& [name, number] : {std::pair{meta::kRecordCount, &counts_.records},
                                      std::pair{meta::kAccuracyCount, &counts_.accuracy_rows},
                                      std::pair{meta::kQueueCount, &counts_.queued},
                                      std::pair{meta::kNextAccuracy, &next_accuracy_}}) {
     const core::Result<std::uint64_t> read = read_number(*store_, name);
     if (!read) {
-      return read.error();
+      first.note(read.error());
+      continue;
     }
     *number = *read;
   }
-  return load_dictionary();
+  if (const core::Status loaded = load_dictionary(damage, std::move(more)); !loaded) {
+    first.note(loaded.error());
+  }
+  return first.status();
 }
 
-core::Status RocksDatabase::load_dictionary() {
+core::Status RocksDatabase::load_dictionary(Damage damage, DictionaryFile::Entries more) {
   FirstError first;
+  const DictionaryFile::Entries in_file = DictionaryFile::read(store_->directory());
+  DictionaryFile::Entries in_database;
   const core::Status walked = store_->walk(
       Family::kMeta,
       Dictionary::kPrefix,
@@ -58,13 +67,54 @@ core::Status RocksDatabase::load_dictionary() {
         if (!name.starts_with(Dictionary::kPrefix)) {
           return false;
         }
-        if (const core::Status loaded = dictionary_.load(name, bytes); !loaded) {
-          first.note(loaded.error());
-        }
+        in_database.emplace(name, bytes);
         return true;
       },
       [&](std::string_view, const Error& error) { first.note(error); });
-  return walked.ok() ? first.status() : walked;
+  if (!walked) {
+    return walked;
+  }
+  dictionary_bytes_ = in_database;
+  dictionary_bytes_.insert(in_file.begin(), in_file.end());
+  dictionary_bytes_.merge(more);
+  const auto gaps = damage == Damage::kSkip ? Dictionary::Gaps::kAllow : Dictionary::Gaps::kRefuse;
+  for (auto entry = dictionary_bytes_.begin(); entry != dictionary_bytes_.end();) {
+    const auto& [name, bytes] = *entry;
+    const core::Status loaded = dictionary_.load(name, bytes, gaps);
+    const bool saved = in_database.contains(name);
+    if (!loaded && saved) {
+      first.note(loaded.error());
+    } else if (loaded.ok() && !saved) {
+      dictionary_.save_again(name, bytes);  // its first record was never written, or it was lost
+    }
+    entry = loaded.ok() ? std::next(entry) : dictionary_bytes_.erase(entry);
+  }
+  if (!store_->read_only() && first.status().ok() && in_file != dictionary_bytes_) {
+    (void)dictionary_file_.replace(dictionary_bytes_);  // or else with the first record
+  }
+  return first.status();
+}
+
+core::Status RocksDatabase::write_dictionary_file(const std::vector<DictionaryFile::Entry>& unsaved,
+                                                  Durability durability) {
+  for (const auto& [name, bytes] : unsaved) {
+    dictionary_bytes_.insert_or_assign(name, bytes);
+  }
+  core::Status written = core::ok_status();
+  if (!dictionary_file_.can_add()) {
+    if (!unsaved.empty()) {
+      written = dictionary_file_.replace(dictionary_bytes_);
+    }
+  } else if (!unsaved.empty()) {
+    written = dictionary_file_.add(unsaved);
+  }
+  return written.ok() && durability == Durability::kSynced ? dictionary_file_.sync() : written;
+}
+
+core::Status RocksDatabase::sync() {
+  const std::scoped_lock guard(write_mutex_);
+  const core::Status synced = dictionary_file_.sync();
+  return synced.ok() ? store_->sync() : synced;
 }
 
 core::Result<core::Record> RocksDatabase::decode(std::string_view key,
@@ -122,16 +172,21 @@ core::Result<bool> RocksDatabase::put_record(const core::Record& record,
     return store;
   }
   Batch batch;
+  std::vector<DictionaryFile::Entry> unsaved;
   {
     const std::scoped_lock dictionary_guard(dictionary_mutex_);
     const core::Result<std::string> bytes = encode_record(record, dictionary_);
     if (!bytes) {
       return bytes.error();
     }
-    for (const auto& [name, entry] : dictionary_.unsaved()) {
-      batch.put(Family::kMeta, name, entry);
-    }
+    unsaved = dictionary_.unsaved();
     batch.put(Family::kRecords, key, *bytes);
+  }
+  for (const auto& [name, entry] : unsaved) {
+    batch.put(Family::kMeta, name, entry);
+  }
+  if (const core::Status saved = write_dictionary_file(unsaved, durability); !saved) {
+    return saved.error();
   }
   const core::Status written = write_counted(
       batch, meta::kRecordCount, counts_.records, counts_.records + (replaces ? 0 : 1), durability);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "storage/dictionary.h"
+#include "storage/dictionary_file.h"
 #include "storage/directory_lock.h"
 #include "storage/store.h"
 
@@ -30,10 +31,12 @@ inline constexpr std::string_view kUserPrefix = "user/";
 class RocksDatabase final : public Database {
  public:
   // Reads counts and dictionary. Errors: what reading gives; kCorrupt only with kRefuse: kSkip is
-  // for saving what can be read of a damaged database.
+  // for saving what can be read of a damaged database. `more` are entries of the dictionary that
+  // were found elsewhere.
   enum class Damage { kRefuse, kSkip };
   static core::Result<std::unique_ptr<RocksDatabase>> make(std::unique_ptr<Store> store,
-                                                           Damage damage);
+                                                           Damage damage,
+                                                           DictionaryFile::Entries more = {});
   // Keeps the lock of the directory until the database is closed. Before it is shared.
   void keep(DirectoryLock lock) { lock_ = std::move(lock); }
 
@@ -65,6 +68,11 @@ class RocksDatabase final : public Database {
   core::Result<Counts> counts() override;
   core::Status compact() override;
 
+  // Makes everything that was written so far survive a power loss.
+  core::Status sync();
+  // The record in the bytes that stood under `key`. Errors: kCorrupt, kUnsupported.
+  [[nodiscard]] core::Result<core::Record> decode(std::string_view key,
+                                                  std::string_view bytes) const;
   [[nodiscard]] Store& store() { return *store_; }
   [[nodiscard]] std::uint64_t record_count() {
     const std::scoped_lock guard(write_mutex_);
@@ -72,12 +80,15 @@ class RocksDatabase final : public Database {
   }
 
  private:
-  explicit RocksDatabase(std::unique_ptr<Store> store) : store_(std::move(store)) {}
+  explicit RocksDatabase(std::unique_ptr<Store> store)
+      : store_(std::move(store)), dictionary_file_(store_->directory(), store_->env()) {}
 
-  core::Status load();
-  core::Status load_dictionary();
-  core::Result<core::Record> decode(std::string_view key, std::string_view bytes) const;
-  // With the write mutex held.
+  core::Status load(Damage damage, DictionaryFile::Entries more);
+  core::Status load_dictionary(Damage damage, DictionaryFile::Entries more);
+  // With the write mutex held. Writes the entries that no record has referred to yet to the
+  // dictionary's file: before the batch that does.
+  core::Status write_dictionary_file(const std::vector<DictionaryFile::Entry>& unsaved,
+                                     Durability durability);
   core::Result<bool> should_store(const core::Record& record,
                                   std::string_view key,
                                   Merge merge,
@@ -95,8 +106,10 @@ class RocksDatabase final : public Database {
   Dictionary dictionary_;  // guarded by dictionary_mutex_
 
   std::mutex write_mutex_;
-  Counts counts_;                    // guarded by write_mutex_; disk_bytes unused
-  std::uint64_t next_accuracy_ = 0;  // guarded by write_mutex_
+  DictionaryFile dictionary_file_;            // guarded by write_mutex_
+  DictionaryFile::Entries dictionary_bytes_;  // all entries; guarded by write_mutex_
+  Counts counts_;                             // guarded by write_mutex_; disk_bytes unused
+  std::uint64_t next_accuracy_ = 0;           // guarded by write_mutex_
 };
 
 }  // namespace reformer::storage

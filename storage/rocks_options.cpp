@@ -39,6 +39,7 @@ rocksdb::ColumnFamilyOptions family_options(std::string_view name,
   table.block_cache = records ? nullptr : cache;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   table.format_version = 5;
+  table.checksum = rocksdb::kCRC32c;  // salvage reads tables without RocksDB: table_file.h
   // Records are dense bits that a general compressor gains little on, and unpacking a block would
   // cost more than everything else in a look-up. docs/storage.md has the figures.
   rocksdb::ColumnFamilyOptions options;

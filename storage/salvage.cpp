@@ -1,11 +1,15 @@
 #include "storage/salvage.h"
 
+#include "storage/raw_entries.h"
 #include "storage/rocks_database.h"
+#include "storage/row_codec.h"
 
 #include <fmt/core.h>
 
 #include <limits>
 #include <memory>
+#include <set>
+#include <string>
 #include <system_error>
 #include <vector>
 
@@ -20,6 +24,7 @@ using DatabasePtr = std::unique_ptr<RocksDatabase>;
 
 core::Result<DatabasePtr> create(const fs::path& directory,
                                  const Schema& schema,
+                                 DictionaryFile::Entries dictionary,
                                  rocksdb::Env* env) {
   std::error_code error;
   fs::remove_all(directory, error);
@@ -31,18 +36,33 @@ core::Result<DatabasePtr> create(const fs::path& directory,
   if (const core::Status written = write_schema(**store, schema.version); !written) {
     return written.error();
   }
-  return RocksDatabase::make(*std::move(store), RocksDatabase::Damage::kRefuse);
+  return RocksDatabase::make(
+      *std::move(store), RocksDatabase::Damage::kSkip, std::move(dictionary));
+}
+
+// Of the dictionary: what its file has, and the raw entries.
+DictionaryFile::Entries known_entries(const fs::path& directory, const RawEntries& raw) {
+  DictionaryFile::Entries entries = DictionaryFile::read(directory);
+  for (const RawEntries::Keys* keys : {&raw.of(Family::kMeta), &raw.unknown}) {
+    for (const auto& [key, newest] : *keys) {
+      if (key.starts_with(Dictionary::kPrefix) && !newest.erased) {
+        entries.emplace(key, newest.value);
+      }
+    }
+  }
+  return entries;
 }
 
 // Opens it with every leniency.
 core::Result<DatabasePtr> open_damaged(const fs::path& directory,
                                        OpenMode mode,
                                        const Schema& schema,
+                                       const RawEntries& raw,
                                        rocksdb::Env* env) {
   core::Result<std::unique_ptr<Store>> store =
       Store::open(directory, {.mode = mode, .env = env, .skip_damaged_log = true});
-  if (!store) {
-    return store.error();
+  if (!store) {  // not kUnsupported, which is for another schema
+    return core::make_error(core::ErrorCode::kCorrupt, store.error().message);
   }
   const core::Lookup<std::uint64_t> version = read_schema(**store);
   if (!version) {
@@ -53,7 +73,8 @@ core::Result<DatabasePtr> open_damaged(const fs::path& directory,
     return core::make_error(core::ErrorCode::kUnsupported,
                             fmt::format("it is of schema {}", **version));
   }
-  return RocksDatabase::make(*std::move(store), RocksDatabase::Damage::kSkip);
+  return RocksDatabase::make(
+      *std::move(store), RocksDatabase::Damage::kSkip, known_entries(directory, raw));
 }
 
 core::Status copy_records(RocksDatabase& from, RocksDatabase& to) {
@@ -134,8 +155,92 @@ core::Status copy_all(RocksDatabase& from, RocksDatabase& to) {
       return copied;
     }
   }
-  return to.store().sync();
+  return core::ok_status();
 }
+
+// What only the raw entries have. Never takes anything away: what RocksDB could read stands.
+class RawCopy {
+ public:
+  RawCopy(const RawEntries& raw, const RocksDatabase& decoder, RocksDatabase& to)
+      : raw_(&raw), decoder_(&decoder), to_(&to) {}
+
+  core::Status run() {
+    for (const RawEntries::Keys* keys : {&raw_->of(Family::kRecords), &raw_->unknown}) {
+      for (const auto& [key, newest] : *keys) {
+        if (const core::Status added = add_record(key, newest); !added) {
+          return added;
+        }
+      }
+    }
+    for (const auto& [key, newest] : raw_->of(Family::kQueue)) {
+      core::Result<QueuedJob> job = decode_job(newest.value);
+      if (newest.erased || !job || !is_absent(Family::kQueue, key)) {
+        continue;
+      }
+      if (const core::Status put = to_->put_job(*job); !put) {
+        return put;
+      }
+    }
+    if (const core::Status added = add_accuracy(); !added) {
+      return added;
+    }
+    const core::Status uses = add_bytes(Family::kUses, "");
+    return uses.ok() ? add_bytes(Family::kMeta, meta::kUserPrefix) : uses;
+  }
+
+ private:
+  bool is_absent(Family family, std::string_view key) {
+    std::string bytes;
+    const core::Result<bool> found = to_->store().get(family, key, bytes);
+    return found.ok() && !*found;
+  }
+  core::Status add_record(std::string_view key, const RawEntries::Newest& newest) {
+    if (newest.erased) {
+      return core::ok_status();
+    }
+    const core::Result<core::Record> record = decoder_->decode(key, newest.value);
+    if (!record) {
+      return core::ok_status();
+    }
+    const core::Result<bool> stored =
+        to_->put_record(*record, Database::Merge::kBetterFounded, Durability::kBuffered);
+    return stored.ok() ? core::ok_status() : stored.error();
+  }
+  core::Status add_accuracy() {
+    std::set<std::string> known;
+    (void)to_->store().walk(
+        Family::kAccuracy,
+        "",
+        [&known](std::string_view, std::string_view bytes) { return known.emplace(bytes).second; },
+        [](std::string_view, const core::Error&) {});
+    std::vector<AccuracyRow> rows;
+    for (const auto& [key, newest] : raw_->of(Family::kAccuracy)) {
+      const core::Result<AccuracyRow> row = decode_accuracy(newest.value);
+      if (!newest.erased && row.ok() && !known.contains(newest.value)) {
+        rows.push_back(*row);
+      }
+    }
+    return rows.empty() ? core::ok_status() : to_->append_accuracy(rows);
+  }
+  // Families whose bytes stand for themselves.
+  core::Status add_bytes(Family family, std::string_view prefix) {
+    for (const auto& [key, newest] : raw_->of(family)) {
+      if (newest.erased || !key.starts_with(prefix) || !is_absent(family, key)) {
+        continue;
+      }
+      Batch batch;
+      batch.put(family, key, newest.value);
+      if (const core::Status put = to_->store().write(batch, Durability::kBuffered); !put) {
+        return put;
+      }
+    }
+    return core::ok_status();
+  }
+
+  const RawEntries* raw_;
+  const RocksDatabase* decoder_;
+  RocksDatabase* to_;
+};
 
 // A second name for each file, or a copy where the file system has no links. RocksDB never changes
 // the tables (.sst) that it has written, so they may be shared; everything else is copied.
@@ -165,6 +270,7 @@ core::Status link_files(const fs::path& from, const fs::path& to) {
 
 core::Result<DatabasePtr> open_repaired(const fs::path& directory,
                                         const Schema& schema,
+                                        const RawEntries& raw,
                                         rocksdb::Env* env) {
   const fs::path copy = repair_path(directory);
   if (const core::Status linked = link_files(directory, copy); !linked) {
@@ -175,7 +281,7 @@ core::Result<DatabasePtr> open_repaired(const fs::path& directory,
       database_options({.mode = OpenMode::kReadWrite, .env = env, .skip_damaged_log = true}),
       family_descriptors());
   // For writing, because families that were empty must be made again.
-  return repaired.ok() ? open_damaged(copy, OpenMode::kReadWrite, schema, env)
+  return repaired.ok() ? open_damaged(copy, OpenMode::kReadWrite, schema, raw, env)
                        : to_error(directory.string(), repaired);
 }
 
@@ -185,17 +291,28 @@ core::Result<Salvaged> salvage(const fs::path& directory,
                                const fs::path& fresh,
                                const Schema& schema,
                                rocksdb::Env* env) {
-  core::Result<DatabasePtr> from = open_damaged(directory, OpenMode::kReadOnly, schema, env);
+  const RawEntries raw = read_raw(directory, env);
+  core::Result<DatabasePtr> from =
+      manifest_is_torn(directory)
+          ? core::make_error(core::ErrorCode::kCorrupt, "it does not know all of its files")
+          : open_damaged(directory, OpenMode::kReadOnly, schema, raw, env);
   if (!from.ok() && from.error().code != core::ErrorCode::kUnsupported) {
-    from = open_repaired(directory, schema, env);
+    from = open_repaired(directory, schema, raw, env);
   }
-  core::Result<DatabasePtr> to = create(fresh, schema, env);
+  Salvaged salvaged;
+  if (!from.ok() && from.error().code != core::ErrorCode::kUnsupported) {
+    salvaged.failure = from.error().message;
+    from = create(repair_path(directory), schema, known_entries(directory, raw), env);
+  }
+  core::Result<DatabasePtr> to = create(fresh, schema, {}, env);
   if (!to) {
     return to.error();
   }
-  Salvaged salvaged;
   if (from.ok()) {
-    if (const core::Status copied = copy_all(**from, **to); !copied) {
+    core::Status copied = copy_all(**from, **to);
+    copied = copied.ok() ? RawCopy(raw, **from, **to).run() : copied;
+    copied = copied.ok() ? (*to)->sync() : copied;
+    if (!copied) {
       return copied.error();
     }
     salvaged.records = (*to)->record_count();

@@ -13,7 +13,8 @@ namespace reformer::storage {
 
 // Copies what can be read of the damaged database in `directory` into a new one in `fresh`, entry
 // by entry, so that the copy is sound whatever the damage: through RocksDB as it is, or else after
-// RocksDB's own repair of a copy of its files. `directory` is not changed; `fresh` is made anew.
+// RocksDB's own repair of a copy of its files, and what only raw_entries.h finds. `directory` is
+// not changed; `fresh` is made anew.
 //
 // Errors: what writing the copy fails with (a full disk).
 struct Salvaged {

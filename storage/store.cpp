@@ -94,11 +94,10 @@ rocksdb::Status Store::open_as(OpenMode mode) {
 }
 
 rocksdb::Status Store::try_disk() const {
-  rocksdb::Env* env = options_.env != nullptr ? options_.env : rocksdb::Env::Default();
   const std::string file = (directory_ / "trial.dbtmp").string();  // RocksDB removes leftovers
   const rocksdb::Status written =
-      rocksdb::WriteStringToFile(env, std::string(1U << 16, '\0'), file, /*should_sync=*/true);
-  (void)env->DeleteFile(file);
+      rocksdb::WriteStringToFile(env(), std::string(1U << 16, '\0'), file, /*should_sync=*/true);
+  (void)env()->DeleteFile(file);
   return written;
 }
 

@@ -4,6 +4,7 @@
 #include "storage/rocks_options.h"
 
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 
 #include <atomic>
 #include <cstdint>
@@ -73,6 +74,11 @@ class Store {
   // Makes everything that was written so far survive a power loss.
   core::Status sync();
   core::Status compact();
+  [[nodiscard]] const std::filesystem::path& directory() const { return directory_; }
+  [[nodiscard]] rocksdb::Env* env() const {
+    return options_.env != nullptr ? options_.env : rocksdb::Env::Default();
+  }
+  [[nodiscard]] bool read_only() const { return options_.mode == OpenMode::kReadOnly; }
   // Bytes of its directory.
   [[nodiscard]] std::uint64_t disk_bytes() const;
 

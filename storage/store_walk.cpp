@@ -36,7 +36,7 @@ using SeekNew = std::function<std::unique_ptr<rocksdb::Iterator>(std::string_vie
 // find an end of the damage, halving ones come back towards it. Null if there is none.
 std::unique_ptr<rocksdb::Iterator> seek_behind_damage(const SeekNew& seek,
                                                       const std::string& last) {
-  constexpr int kHalvings = 6;
+  constexpr int kHalvings = 24;
   std::unique_ptr<rocksdb::Iterator> good;
   std::string bad = last;
   int bit = 0;

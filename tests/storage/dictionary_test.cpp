@@ -63,6 +63,27 @@ BOOST_AUTO_TEST_CASE(gaps_foreign_names_and_damage_are_corrupt) {
   BOOST_TEST(!loaded.load(unsaved[0].first, unsaved[0].second + "x").ok());
   BOOST_TEST(!loaded.load(unsaved[0].first, unsaved[0].second.substr(1)).ok());
   BOOST_TEST(loaded.load(unsaved[0].first, unsaved[0].second).ok());
+  BOOST_TEST(!loaded.load(unsaved[0].first, unsaved[0].second).ok());  // once more
+}
+
+BOOST_AUTO_TEST_CASE(numbers_in_a_gap_that_is_allowed_stand_for_nothing_and_are_not_given) {
+  Dictionary dictionary;
+  for (const int engine : {7, 8, 9}) {
+    (void)dictionary.number_of(config(engine));
+  }
+  Dictionary loaded;
+  for (const std::size_t present : {0U, 2U}) {
+    const auto& [name, bytes] = dictionary.unsaved()[present];
+    BOOST_TEST(loaded.load(name, bytes, Dictionary::Gaps::kAllow).ok());
+  }
+  BOOST_TEST((*loaded.config(1) == config(7)));
+  BOOST_TEST(loaded.config(2) == nullptr);
+  BOOST_TEST((*loaded.config(3) == config(9)));
+  BOOST_TEST(loaded.number_of(config(8)) == 4U);
+  BOOST_TEST(
+      !loaded
+           .load("dictionary/c/ffffffff", dictionary.unsaved()[0].second, Dictionary::Gaps::kAllow)
+           .ok());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
