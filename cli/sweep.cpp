@@ -14,6 +14,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -243,16 +244,16 @@ core::Result<std::vector<core::Problem>> problems_left(const Options& options) {
   return problems;
 }
 
-// Enough builders for two processes are half of a large machine's cores.
+// Three keep an H200 busy (docs/verification.md), and a builder or two each would not.
 std::size_t processes_of(const Options& options, unsigned threads) {
-  constexpr unsigned kWorthTwo = 8;
+  constexpr unsigned kBuildersEach = 5;
   if (options.study != 0) {
     return 1;
   }
   if (options.processes != 0) {
     return std::min<std::size_t>(options.processes, threads);
   }
-  return options.enumerate_only || threads < kWorthTwo ? 1 : 2;
+  return options.enumerate_only ? 1 : std::clamp<std::size_t>(threads / kBuildersEach, 1, 3);
 }
 
 // One process's share: every n-th problem.
@@ -357,7 +358,7 @@ void add_sweep(CLI::App& app, Session& session) {
           "--processes",
           options->processes,
           "Processes that share the builders and take turns on the GPU; cuDNN builds plans "
-          "faster in two than in one (default: 2 from 8 threads on)")
+          "faster in three than in one (default: one for 5 threads, at most 3)")
       ->type_name("N")
       ->check(CLI::Range(1, 64));
   command->add_option("--gpu", options->gpu, "Which GPU")->capture_default_str();
