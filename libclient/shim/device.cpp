@@ -42,6 +42,9 @@ const Driver* driver() {
     return known;
   }
   const std::string path = loaded_library("libcuda.so");
+  if (path.empty()) {
+    return nullptr;
+  }
   auto fresh = std::make_unique<Driver>();
   if (!find(path, "cuCtxGetDevice", fresh->ctx_get_device) ||
       !find(path, "cuDeviceGetName", fresh->device_get_name) ||

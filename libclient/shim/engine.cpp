@@ -128,7 +128,8 @@ std::uint32_t numerical_notes_of(const RealCudnn& real, cudnnBackendDescriptor_t
   }
   std::uint32_t bits = 0;
   for (std::int64_t i = 0; i < std::min<std::int64_t>(count, 32); ++i) {
-    bits |= 1u << notes[static_cast<std::size_t>(i)];
+    const auto bit = static_cast<std::uint32_t>(notes[static_cast<std::size_t>(i)]);
+    bits |= bit < 32 ? 1u << bit : 0;
   }
   return bits;
 }

@@ -23,10 +23,11 @@ Function real(std::atomic<Function>& known, const char* name) noexcept {
 template <typename Performance>
 void reorder(cudnnHandle_t handle,
              const LegacyProblem& legacy,
+             int requested,
              const int* returned,
              Performance* results) noexcept {
   (void)assisted([&](Session& session) {
-    if (returned == nullptr || results == nullptr || *returned <= 0) {
+    if (returned == nullptr || results == nullptr || *returned <= 0 || *returned > requested) {
       return false;
     }
     const core::Decision* decision = session.legacy_decision(handle, problem_of(legacy));
@@ -65,11 +66,10 @@ cudnnStatus_t search_once(cudnnHandle_t handle,
     return CUDNN_STATUS_SUCCESS;
   }
   const cudnnStatus_t status = search();
-  if (status == CUDNN_STATUS_SUCCESS && key) {
+  if (status == CUDNN_STATUS_SUCCESS && key && *returned > 0 && *returned <= requested) {
     (void)assisted([&](Session& session) {
       session.found_algorithms().keep(
-          *key,
-          std::span<const Performance>(results, static_cast<std::size_t>(std::max(0, *returned))));
+          *key, std::span<const Performance>(results, static_cast<std::size_t>(*returned)));
       return true;
     });
   }
@@ -128,7 +128,8 @@ cudnnGetConvolutionForwardAlgorithm_v7(cudnnHandle_t handle,
   REAL(cudnnGetConvolutionForwardAlgorithm_v7);
   const cudnnStatus_t status = function(handle, x, w, conv, y, requested, returned, results);
   if (status == CUDNN_STATUS_SUCCESS) {
-    reformer::shim::reorder(handle, {Operation::kForward, x, w, y, conv}, returned, results);
+    reformer::shim::reorder(
+        handle, {Operation::kForward, x, w, y, conv}, requested, returned, results);
   }
   return status;
 }
@@ -145,7 +146,8 @@ cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle,
   REAL(cudnnGetConvolutionBackwardDataAlgorithm_v7);
   const cudnnStatus_t status = function(handle, w, dy, conv, dx, requested, returned, results);
   if (status == CUDNN_STATUS_SUCCESS) {
-    reformer::shim::reorder(handle, {Operation::kDataGradient, dx, w, dy, conv}, returned, results);
+    reformer::shim::reorder(
+        handle, {Operation::kDataGradient, dx, w, dy, conv}, requested, returned, results);
   }
   return status;
 }
@@ -163,7 +165,7 @@ cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle,
   const cudnnStatus_t status = function(handle, x, dy, conv, dw, requested, returned, results);
   if (status == CUDNN_STATUS_SUCCESS) {
     reformer::shim::reorder(
-        handle, {Operation::kFilterGradient, x, dw, dy, conv}, returned, results);
+        handle, {Operation::kFilterGradient, x, dw, dy, conv}, requested, returned, results);
   }
   return status;
 }

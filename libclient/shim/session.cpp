@@ -18,6 +18,7 @@ namespace {
 constexpr std::chrono::milliseconds kReportInterval{5000};
 // Executions between two looks at the clock.
 constexpr std::uint32_t kExecutionsPerLook = 256;
+constexpr std::int64_t kMostFollowing = 4096;
 
 namespace note = core::numerical_note;
 constexpr std::uint32_t kAlways = note::kDownConvertInputs;
@@ -68,7 +69,8 @@ std::int64_t finalize_own_list(const RealCudnn& real, cudnnBackendDescriptor_t h
                            0,
                            &count,
                            nullptr) == CUDNN_STATUS_SUCCESS;
-  return ok ? count : 0;
+  // cuDNN's lists have some dozen entries: more is not believed, and not added to.
+  return ok ? std::clamp<std::int64_t>(count, 0, kMostFollowing) : 0;
 }
 
 }  // namespace
@@ -420,7 +422,7 @@ std::int64_t Session::fetch(const RealCudnn& real,
                configurations + count) != CUDNN_STATUS_SUCCESS) {
     more = 0;
   }
-  return static_cast<std::int64_t>(count) + more;
+  return static_cast<std::int64_t>(count) + std::clamp<std::int64_t>(more, 0, room);
 }
 
 client::UseCounter* Session::counter_of(const Served& served, std::size_t entry) {

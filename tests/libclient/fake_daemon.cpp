@@ -1,5 +1,6 @@
 #include "tests/libclient/fake_daemon.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -49,7 +50,7 @@ FakeDaemon::FakeDaemon(std::string socket_path, Behaviour behaviour, Decide deci
   ::unlink(path_.c_str());
   listener_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (::bind(listener_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(listener_, 1024) != 0 || ::pipe(wake_) != 0) {
+      ::listen(listener_, 1024) != 0 || ::pipe2(wake_, O_CLOEXEC) != 0) {
     throw std::runtime_error("cannot listen");
   }
   thread_ = std::thread([this] { run(); });

@@ -1,0 +1,7 @@
+// A plugin of an application: the only part of it that knows cuDNN, and may be unloaded.
+#include "tests/shim/fake/use.h"
+
+extern "C" __attribute__((visibility("default"))) int plugin_use(int n) {
+  const fake_cudnn::Got got = fake_cudnn::use(n);
+  return got.planned == 0 ? -1 : fake_cudnn::served(got) ? 1 : 0;
+}

@@ -1,0 +1,188 @@
+#include "tests/shim/fake/scenarios.h"
+
+#include "tests/shim/fake/legacy_use.h"
+#include "tests/shim/fake/use.h"
+
+#include <dlfcn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+namespace fake_cudnn {
+
+// The older API: a search is run once for each question, and only its own results are repeated.
+void legacy() {
+  LegacyDescriptors app;
+  State& state = *fake_cudnn_state();
+  Results<cudnnConvolutionFwdAlgoPerf_t> forward;
+  Results<cudnnConvolutionBwdDataAlgoPerf_t> data;
+  Results<cudnnConvolutionBwdFilterAlgoPerf_t> filter;
+  for (int i = 0; i < 3; ++i) {
+    expect(app.find(forward) == CUDNN_STATUS_SUCCESS && forward.returned == 4, "find");
+    expect(app.find_data(data) == CUDNN_STATUS_SUCCESS && data.returned == 4, "find data");
+    expect(app.find_filter(filter) == CUDNN_STATUS_SUCCESS && filter.returned == 4, "find filter");
+    expect(app.find_ex(forward, 1000) == CUDNN_STATUS_SUCCESS, "find ex");
+    expect(app.find_ex(forward, 2000) == CUDNN_STATUS_SUCCESS, "find ex with more workspace");
+    expect(forward.asked[3].algo == 3 && forward.asked[3].time == 4, "results of the search");
+  }
+  expect(state.calls[kFind] == 5, "searches run: " + std::to_string(state.calls[kFind]));
+  app.x.dims[0] = app.y.dims[0] = 9;
+  expect(app.find(forward) == CUDNN_STATUS_SUCCESS && state.calls[kFind] == 6, "another problem");
+  // One that failed is not remembered.
+  app.x.dims[0] = app.y.dims[0] = 10;
+  state.failures = 1;
+  state.failing = kFind;
+  expect(app.find(forward) == CUDNN_STATUS_EXECUTION_FAILED, "a failure is the application's");
+  state.failing = -1;
+  expect(app.find(forward) == CUDNN_STATUS_SUCCESS && state.calls[kFind] == 8, "after a failure");
+  // Descriptors that cannot be read.
+  state.failures = 1000;
+  state.failing = kRead;
+  expect(app.get(forward) == CUDNN_STATUS_SUCCESS && app.find(forward) == CUDNN_STATUS_SUCCESS,
+         "descriptors that cannot be read");
+  state.failing = -1;
+  for (const std::int64_t lie : {-1L, 0L, 5L, 400000L, 2147483647L}) {
+    for (const bool about_reading : {false, true}) {
+      app.x.dims[0] = app.y.dims[0] = app.x.dims[0] + 1;
+      state.lie = lie;
+      (about_reading ? state.lies_reading : state.lies) = true;
+      expect(app.get(forward) == CUDNN_STATUS_SUCCESS, "get with a lie");
+      expect(app.find(forward) == CUDNN_STATUS_SUCCESS, "find with a lie");
+      state.lies = state.lies_reading = false;
+      expect(std::all_of(forward.guard.begin(), forward.guard.end(), [](auto b) { return b == 0; }),
+             "results beyond those asked for");
+    }
+  }
+  expect(app.get(forward) == CUDNN_STATUS_SUCCESS && forward.returned == 4 &&
+             forward.asked[0].time == -1,
+         "get afterwards");
+}
+
+void fork_in_the_middle() {
+  const Got before = use(1);
+  expect(served(before), "served before the fork");
+  // Other threads hold the shim's locks while the process is forked, now and then.
+  std::atomic<bool> stop{false};
+  std::vector<std::jthread> busy;
+  for (int thread = 0; thread < 4; ++thread) {
+    busy.emplace_back([&] {
+      for (std::int64_t n = 0; !stop; ++n) {
+        (void)use(n % 64 + 100);
+      }
+    });
+  }
+  for (int i = 0; i < 200; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(5);
+      const bool same = use(1).engines == before.engines;
+      const bool fresh = served(use(1000 + i));
+      ::_exit(same && fresh ? 0 : 1);
+    }
+    int status = -1;
+    const bool ended = ::waitpid(child, &status, 0) == child;
+    expect(ended && status == 0, "a child ends with " + std::to_string(status));
+    expect(use(1).engines == before.engines, "the parent's answer after the fork");
+    expect(served(use(2000 + i)), "a new question of the parent after the fork");
+  }
+  stop = true;
+}
+
+void end_during_a_query(bool at_once) {
+  std::thread([] {
+    for (std::int64_t n = 1;; ++n) {
+      (void)use(n);
+    }
+  }).detach();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // it waits for the daemon now
+  if (at_once) {
+    ::_exit(finish());
+  }
+  std::exit(finish());
+}
+
+void daemon_comes_and_goes() {
+  char line[16];
+  const Got first = use(1);
+  expect(served(first), "served by the first daemon");
+  std::puts("asked");
+  std::fflush(stdout);
+  expect(std::fgets(line, sizeof line, stdin) != nullptr, "told that it is gone");
+  expect(use(1).engines == first.engines, "the answer stays when the daemon is gone");
+  const Got alone = use(2);
+  expect(alone.planned > 0 && !served(alone), "cuDNN's own list without a daemon");
+  std::puts("asked");
+  std::fflush(stdout);
+  expect(std::fgets(line, sizeof line, stdin) != nullptr, "told that it is back");
+  expect(use(1).engines == first.engines && use(2).engines == alone.engines, "both answers stay");
+  bool again = false;
+  for (std::int64_t n = 3; n < 300 && !again; ++n) {  // the shim backs off for a while
+    again = served(use(n));
+    std::this_thread::sleep_for(std::chrono::milliseconds(again ? 0 : 100));
+  }
+  expect(again, "served by the second daemon");
+}
+
+void executions_are_timed() {
+  const auto events = reinterpret_cast<int (*)()>(::dlsym(RTLD_DEFAULT, "fake_cuda_events"));
+  expect(events != nullptr, "the fake driver");
+  const Graph graph(1);
+  cudnnHandle_t handle = nullptr;
+  (void)cudnnCreate(&handle);
+  const Got got = use(graph);
+  expect(served(got), "served");
+  // use() executes without a handle: nothing is timed then.
+  expect(events() == 0, "no events without a handle");
+  cudnnBackendDescriptor_t query = nullptr;
+  cudnnBackendDescriptor_t configuration = nullptr;
+  cudnnBackendDescriptor_t plan = nullptr;
+  cudnnBackendDescriptor_t of = graph.get();
+  cudnnBackendDescriptor_t properties = device_properties();
+  const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_INSTANT;
+  (void)cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &query);
+  (void)cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configuration);
+  (void)cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &plan);
+  (void)cudnnBackendSetAttribute(
+      query, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &of);
+  (void)cudnnBackendSetAttribute(query, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+  (void)cudnnBackendSetAttribute(
+      query, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &properties);
+  (void)cudnnBackendFinalize(query);
+  std::int64_t count = 0;
+  (void)cudnnBackendGetAttribute(query,
+                                 CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                 CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                 1,
+                                 &count,
+                                 &configuration);
+  (void)cudnnBackendSetAttribute(plan,
+                                 CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
+                                 CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                 1,
+                                 &configuration);
+  (void)cudnnBackendFinalize(plan);
+  for (int i = 0; i < 5000; ++i) {
+    expect(cudnnBackendExecute(handle, plan, nullptr) == CUDNN_STATUS_SUCCESS, "execute");
+  }
+  // Executions 4, 8, ..., 4096, which is a multiple of 1024 as are 3072 and the two powers before.
+  expect(events() == 2 * 12, "events: " + std::to_string(events()));
+}
+
+void everything_is_refused() {
+  const Got got = use(1);
+  expect(got.planned > 0 && !served(got), "cuDNN's own list");
+  std::this_thread::sleep_for(std::chrono::milliseconds(5100));  // reports are due every 5 s
+  (void)use(2);
+  std::puts("asked");
+  std::fflush(stdout);
+  char line[16];
+  (void)std::fgets(line, sizeof line, stdin);
+}
+
+}  // namespace fake_cudnn

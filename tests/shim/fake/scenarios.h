@@ -1,0 +1,13 @@
+#pragma once
+
+// What the fake application goes through; each says what was wrong by expect().
+namespace fake_cudnn {
+
+void legacy();                          // searches, descriptors that cannot be read, lies
+void fork_in_the_middle();              // the child asks, and the parent after it
+void end_during_a_query(bool at_once);  // another thread waits for the daemon
+void daemon_comes_and_goes();           // a line on stdin when it is gone, and when it is back
+void executions_are_timed();            // by events of the fake driver
+void everything_is_refused();           // stays until stdin ends
+
+}  // namespace fake_cudnn

@@ -1,0 +1,203 @@
+// The shim over a fake cuDNN, which fails and lies; and an application that forks, ends, and loses
+// its plugin or its daemon.
+#include "tests/libclient/fake_daemon.h"
+#include "tests/shim/run_example.h"
+
+#include <boost/test/data/test_case.hpp>
+#include <boost/test/unit_test.hpp>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace {
+
+namespace core = reformer::core;
+using reformer::test::Behaviour;
+using reformer::test::ExampleRun;
+using reformer::test::FakeDaemon;
+using reformer::test::run_program;
+using reformer::test::TemporaryFolder;
+
+// Five engines of the daemon's own, with knobs. A predicted answer is not complete: cuDNN's own
+// list follows behind it, because all of its entries are refused by someone.
+core::Decision decide(core::Source source, std::int32_t first_engine = 1) {
+  core::Decision decision;
+  decision.source = source;
+  decision.model = source == core::Source::kPredicted ? "m" : "";
+  for (std::int32_t i = 0; i < 5; ++i) {
+    core::DecisionEntry entry;
+    entry.config = core::EngineConfig(first_engine + i);
+    (void)entry.config.add_knob({2, i});
+    (void)entry.config.add_knob({5, i});
+    entry.time_us = 10.0F + static_cast<float>(i);
+    entry.numerical_notes =
+        source == core::Source::kPredicted ? core::numerical_note::kNondeterministic : 0;
+    decision.entries.push_back(entry);
+  }
+  return decision;
+}
+core::Decision measured(const core::Context&, const core::Problem&) {
+  return decide(core::Source::kMeasured);
+}
+core::Decision predicted(const core::Context&, const core::Problem&) {
+  return decide(core::Source::kPredicted);
+}
+
+std::map<std::string, std::string> environment(const std::string& socket,
+                                               const std::string& deadline_us = "2000000") {
+  return {{"LD_PRELOAD", SHIM_PATH},
+          {"LD_LIBRARY_PATH", FAKE_FOLDER},
+          {"REFORMER_SOCKET", socket},
+          {"REFORMER_DEADLINE_US", deadline_us}};
+}
+
+ExampleRun run_application(const std::string& scenario, const std::string& socket) {
+  return run_program("timeout 60 " FAKE_APPLICATION " " + scenario, environment(socket));
+}
+
+ExampleRun run_scenario(const std::string& scenario, FakeDaemon::Decide decision) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, std::move(decision));
+  return run_application(scenario, folder.file("socket"));
+}
+
+// A program that is talked to line by line.
+class Conversation {
+ public:
+  Conversation(const std::string& command, const std::string& socket) {
+    int in[2];
+    int out[2];
+    BOOST_TEST_REQUIRE((::pipe(in) == 0 && ::pipe(out) == 0));
+    std::string line;
+    for (const auto& [name, value] : environment(socket)) {
+      line += name + "='" + value + "' ";
+    }
+    line += "exec timeout 60 " + command;
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::dup2(in[0], 0);
+      ::dup2(out[1], 1);
+      for (const int fd : {in[0], in[1], out[0], out[1]}) {
+        ::close(fd);
+      }
+      ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+      ::_exit(127);
+    }
+    ::close(in[0]);
+    ::close(out[1]);
+    to_ = ::fdopen(in[1], "w");
+    from_ = ::fdopen(out[0], "r");
+  }
+  ~Conversation() {
+    (void)end();
+    std::fclose(from_);
+  }
+  Conversation(const Conversation&) = delete;
+  Conversation& operator=(const Conversation&) = delete;
+  bool hear() {
+    char line[64];
+    return std::fgets(line, sizeof line, from_) != nullptr;
+  }
+  void say() {
+    std::fputs("go\n", to_);
+    std::fflush(to_);
+  }
+  int end() {
+    if (to_ != nullptr) {
+      std::fclose(to_);
+      to_ = nullptr;
+      ::waitpid(pid_, &status_, 0);
+    }
+    return status_;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  FILE* to_ = nullptr;
+  FILE* from_ = nullptr;
+  int status_ = -1;
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(fake)
+
+BOOST_AUTO_TEST_CASE(any_call_may_fail_at_any_time) {
+  BOOST_TEST(run_scenario("failures", measured).exit_code == 0);
+  BOOST_TEST(run_scenario("failures", predicted).exit_code == 0);
+}
+BOOST_AUTO_TEST_CASE(counts_that_cannot_be_harm_nobody) {
+  BOOST_TEST(run_scenario("lies", measured).exit_code == 0);
+  BOOST_TEST(run_scenario("lies", predicted).exit_code == 0);
+}
+BOOST_AUTO_TEST_CASE(the_older_api_end_to_end) {
+  BOOST_TEST(run_scenario("legacy", measured).exit_code == 0);
+}
+BOOST_AUTO_TEST_CASE(calls_that_are_passed_on_allocate_nothing) {
+  BOOST_TEST(run_scenario("allocations", measured).exit_code == 0);
+}
+BOOST_AUTO_TEST_CASE(executions_are_put_between_events_rarely) {
+  BOOST_TEST(run_scenario("executions", measured).exit_code == 0);
+}
+BOOST_AUTO_TEST_CASE(parent_and_child_of_a_fork_both_go_on) {
+  BOOST_TEST(run_scenario("fork", measured).exit_code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_plugin_and_cudnn_with_it_may_be_unloaded) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, measured);
+  const ExampleRun run =
+      run_program("timeout 60 " FAKE_HOST " " FAKE_PLUGIN,
+                  environment(folder.file("socket")));
+  BOOST_TEST(run.exit_code == 0);
+  BOOST_TEST(daemon.problems_asked() == 5u);
+}
+
+BOOST_DATA_TEST_CASE(a_process_ends_while_a_thread_waits_for_the_daemon,
+                     boost::unit_test::data::make({"exit", "_exit"}),
+                     how) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kHang, measured);
+  const ExampleRun run = run_application(how, folder.file("socket"));
+  BOOST_TEST(run.exit_code == 0);
+  BOOST_TEST(run.seconds < 1.5);  // the thread would wait for 2 s
+}
+
+BOOST_AUTO_TEST_CASE(the_daemon_is_killed_and_comes_back) {
+  const TemporaryFolder folder;
+  auto daemon = std::make_unique<FakeDaemon>(folder.file("socket"), Behaviour::kAnswer, measured);
+  Conversation application(FAKE_APPLICATION " daemon", folder.file("socket"));
+  BOOST_TEST(application.hear());
+  daemon.reset();
+  application.say();
+  BOOST_TEST(application.hear());
+  daemon = std::make_unique<FakeDaemon>(folder.file("socket"), Behaviour::kAnswer, measured);
+  application.say();
+  BOOST_TEST(application.end() == 0);
+}
+
+// Answers from measurements whose engines this cuDNN does not have.
+BOOST_AUTO_TEST_CASE(what_was_refused_is_counted_and_said) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, [](const auto&, const auto&) {
+    return decide(core::Source::kMeasured, 1000);
+  });
+  Conversation application(FAKE_APPLICATION " refused", folder.file("socket"));
+  BOOST_TEST(application.hear());
+  BOOST_TEST(application.end() == 0);
+  std::uint64_t failures = 0;
+  std::string last;
+  for (const auto& report : daemon.reports()) {
+    failures += report.failures;
+    last = report.last_failure.empty() ? last : report.last_failure;
+  }
+  BOOST_TEST(failures >= 10u);  // five entries of two problems
+  BOOST_TEST(last.find("cuDNN refuses 1004") != std::string::npos, last);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
