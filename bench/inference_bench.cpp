@@ -1,7 +1,10 @@
 // One prediction (features, network, ranked top 8, confidence) beside one question to cuDNN's own
 // heuristics, in the same run: L = 1 to 5 Γ-blocks, MLP and transformer with all classes of the
 // shipped measurements, the paper's configuration, and the shipped model; one problem at a time and
-// in batches of 64.
+// in batches of 64; with warm caches and with cold ones (64 MiB of other memory in between); and
+// the whole decision that the daemon makes of it.
+//
+// `inference_bench MODEL` measures that model only.
 //
 // Networks are trained for one epoch: their speed depends on widths and classes, not on weights.
 #include "interchange/measurements.h"
@@ -17,6 +20,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -36,6 +40,7 @@ constexpr const char* kData = REFORMER_SOURCE_DIR "/data/h200-networks.jsonl.zst
 constexpr const char* kShipped = REFORMER_SOURCE_DIR "/data/h200.reformer";
 constexpr std::size_t kRanked = 8;
 constexpr std::size_t kBatch = 64;
+constexpr std::size_t kColdQuestions = 300;
 
 [[noreturn]] void give_up(const std::string& why) {
   std::fprintf(stderr, "inference_bench: %s\n", why.c_str());
@@ -138,6 +143,82 @@ void one_at_a_time(benchmark::State& state, const model::Predictor& predictor) {
   describe(state, predictor);
 }
 
+// What a question that comes every few milliseconds sees: other work has been through the caches.
+// Only the prediction is timed.
+class CacheEvictor {
+ public:
+  CacheEvictor() : memory_(kBytes, 1) {}
+  void run() {
+    for (std::size_t i = 0; i < memory_.size(); i += 64) {
+      memory_[i] = static_cast<char>(memory_[i] + 1);
+    }
+    benchmark::ClobberMemory();
+  }
+
+ private:
+  static constexpr std::size_t kBytes = std::size_t{64} << 20;
+  std::vector<char> memory_;
+};
+
+double timed_us(const auto& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+void report_percentiles(benchmark::State& state, std::vector<double> us) {
+  std::ranges::sort(us);
+  state.counters["p50_us"] = us[us.size() / 2];
+  state.counters["p99_us"] = us[us.size() * 99 / 100];
+}
+
+void with_cold_caches(benchmark::State& state, const auto& body) {
+  CacheEvictor evictor;
+  std::vector<double> us;
+  std::size_t i = 0;
+  for (auto _ : state) {
+    evictor.run();
+    us.push_back(timed_us([&] { body(problems()[i]); }));
+    state.SetIterationTime(us.back() * 1e-6);
+    i = (i + 1) % problems().size();
+  }
+  report_percentiles(state, std::move(us));
+}
+
+void one_cold(benchmark::State& state, const model::Predictor& predictor) {
+  model::Predictor::Scratch scratch(predictor);
+  model::Ranking ranking;
+  with_cold_caches(state, [&](const core::Problem& problem) {
+    predictor.rank(problem, kRanked, scratch, ranking);
+    benchmark::DoNotOptimize(ranking);
+  });
+}
+
+// The whole answer to a query, as the daemon makes it.
+core::Decision decide(const model::Predictor& predictor,
+                      const core::Problem& problem,
+                      model::Predictor::Scratch& scratch) {
+  constexpr std::size_t kEntries = 8;
+  return predictor.decide(corpus().context(), problem, {}, {}, kEntries, kEntries, scratch);
+}
+
+void decide_cold(benchmark::State& state, const model::Predictor& predictor) {
+  model::Predictor::Scratch scratch(predictor);
+  with_cold_caches(state, [&](const core::Problem& problem) {
+    benchmark::DoNotOptimize(decide(predictor, problem, scratch));
+  });
+}
+
+void decide_one(benchmark::State& state, const model::Predictor& predictor) {
+  model::Predictor::Scratch scratch(predictor);
+  std::size_t i = 0;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(decide(predictor, problems()[i], scratch));
+    i = i + 1 < problems().size() ? i + 1 : 0;
+  }
+}
+
 void in_batches(benchmark::State& state,
                 const model::Predictor& predictor,
                 const std::vector<core::Problem>& asked) {
@@ -165,6 +246,16 @@ void add(const std::string& name, const std::shared_ptr<const model::Predictor>&
   add_one("/batch_of_64_alike", [predictor](benchmark::State& state) {
     in_batches(state, *predictor, sorted_problems());
   });
+  add_one("/decision", [predictor](benchmark::State& state) { decide_one(state, *predictor); });
+  const auto add_cold = [&name](const char* what, auto body) {
+    benchmark::RegisterBenchmark((name + what).c_str(), body)
+        ->UseManualTime()
+        ->Iterations(kColdQuestions)
+        ->Unit(benchmark::kMicrosecond);
+  };
+  add_cold("/one_cold", [predictor](benchmark::State& state) { one_cold(state, *predictor); });
+  add_cold("/decision_cold",
+           [predictor](benchmark::State& state) { decide_cold(state, *predictor); });
 }
 
 void add_models() {
@@ -263,10 +354,13 @@ void add_heuristics() {
 
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) {
+  if (argc == 2) {  // a model file instead of all that is made here
+    add("given", load(argv[1]));
+  } else if (benchmark::ReportUnrecognizedArguments(argc, argv)) {
     return 1;
+  } else {
+    add_models();
   }
-  add_models();
   add_heuristics();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();

@@ -212,41 +212,35 @@ float choose_margin(std::span<const JudgeSample> samples, std::uint64_t seed) {
 
 void rank_features(std::span<const float> logits,
                    const NumericFeatures& features,
-                   std::span<float> exponentials,
                    RankFeatures& out) {
-  float first = -1e30F;
-  float second = -1e30F;
-  for (const float logit : logits) {
-    second = std::max(second, std::min(first, logit));
-    first = std::max(first, logit);
+  const LogitSummary summary = best_kernels().summarise(logits.data(), logits.size());
+  // Side by side, because one sum after the other would wait for itself.
+  constexpr std::size_t kLanes = 8;
+  static_assert(kNumericFeatures % kLanes == 0);
+  std::array<float, kLanes> furthest{};
+  std::array<float, kLanes> squares{};
+  std::array<float, kLanes> beyond{};
+  for (std::size_t i = 0; i < kNumericFeatures; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const float size = std::abs(features[i + lane]);
+      const float before = furthest[lane];
+      furthest[lane] = size > before ? size : before;
+      squares[lane] += size * size;
+      beyond[lane] += size > 2.5F ? size - 2.5F : 0.0F;
+    }
   }
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    exponentials[i] = logits[i] - first;
-  }
-  best_kernels().exp(exponentials.data(), logits.size());
-  float sum = 0;
-  float weighted = 0;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    sum += exponentials[i];
-    weighted += exponentials[i] * (logits[i] - first);
-  }
-  float furthest = 0;
-  float squares = 0;
-  float beyond = 0;
-  for (const float feature : features) {
-    const float size = std::abs(feature);
-    furthest = std::max(furthest, size);
-    squares += size * size;
-    beyond += std::max(0.0F, size - 2.5F);
-  }
-  out[0] = 1 / sum;                                  // probability of the first
-  out[1] = std::min(first - second, 4.0F);           // its lead
-  out[2] = 0.3F * (std::log(sum) - weighted / sum);  // entropy
+  const auto sum = [](const std::array<float, kLanes>& lanes) {
+    return std::accumulate(lanes.begin(), lanes.end(), 0.0F);
+  };
+  const float log_sum = std::log(summary.sum);
+  out[0] = 1 / summary.sum;                                    // probability of the first
+  out[1] = std::min(summary.first - summary.second, 4.0F);     // its lead
+  out[2] = 0.3F * (log_sum - summary.weighted / summary.sum);  // entropy
   out[3] = 0.2F * std::log(static_cast<float>(logits.size()));
-  out[4] = 0.5F * (furthest - 2);
-  out[5] = squares / static_cast<float>(kNumericFeatures) - 1;
-  out[6] = 0.2F * beyond;
-  out[7] = 0.1F * std::clamp(first + std::log(sum), -20.0F, 20.0F);
+  out[4] = 0.5F * (*std::ranges::max_element(furthest) - 2);
+  out[5] = sum(squares) / static_cast<float>(kNumericFeatures) - 1;
+  out[6] = 0.2F * sum(beyond);
+  out[7] = 0.1F * std::clamp(summary.first + log_sum, -20.0F, 20.0F);
 }
 
 Judgement judgement_of(std::span<const float, kJudgeOutputs> raw) {

@@ -14,11 +14,9 @@ namespace reformer::model {
 inline constexpr std::size_t kRankFeatures = 8;
 using RankFeatures = std::array<float, kRankFeatures>;
 
-// `logits` of the combination's classes, `features` normalised. `exponentials` is working memory of
-// the same length. No allocation.
+// `logits` of the combination's classes, at least one; `features` normalised. No allocation.
 void rank_features(std::span<const float> logits,
                    const NumericFeatures& features,
-                   std::span<float> exponentials,
                    RankFeatures& out);
 
 // Inputs of the judge, and its outputs for one problem.

@@ -1,5 +1,7 @@
 #include "model/inference.h"
 
+#include "model/half.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -9,12 +11,6 @@ namespace {
 constexpr float kNormEpsilon = 1e-5F;
 // Logit of the padding behind a combination's last class.
 constexpr float kNoClass = -1e30F;
-
-std::vector<float> packed(const std::vector<float>& matrix, std::size_t rows, std::size_t columns) {
-  std::vector<float> panels(rows * padded_columns(columns));
-  pack_panels(matrix.data(), rows, columns, panels.data());
-  return panels;
-}
 
 std::vector<float> padded(const float* values, std::size_t count) {
   std::vector<float> result(padded_columns(count));
@@ -58,11 +54,33 @@ InferenceNetwork::InferenceNetwork(const ModelData& data, const Kernels& kernels
   build_heads(data);
 }
 
-void InferenceNetwork::fold_inputs(const ModelData& data,
-                                   const float* weights,
-                                   const float* bias,
-                                   std::size_t columns,
-                                   std::vector<float>& folded) const {
+InferenceNetwork::Dense InferenceNetwork::keep(std::span<const float> panels,
+                                               std::size_t rows,
+                                               std::size_t columns) {
+  Dense dense;
+  dense.rows = rows;
+  dense.columns = columns;
+  if (all_are_halves(panels)) {
+    dense.half_weights = arena_.keep_halves(panels);
+  } else {
+    dense.weights = arena_.keep(panels);
+  }
+  return dense;
+}
+
+InferenceNetwork::Dense InferenceNetwork::pack(std::span<const float> matrix,
+                                               std::size_t rows,
+                                               std::size_t columns) {
+  std::vector<float> panels(rows * padded_columns(columns));
+  pack_panels(matrix.data(), rows, columns, panels.data());
+  return keep(panels, rows, padded_columns(columns));
+}
+
+const float* InferenceNetwork::fold_inputs(const ModelData& data,
+                                           const float* weights,
+                                           const float* bias,
+                                           std::size_t columns) {
+  std::vector<float> folded;
   const std::size_t width = padded_columns(columns);
   for (std::size_t c = 0; c < data.classes.combinations.size(); ++c) {
     const std::vector<float> input = combination_input(data.classes.combinations, c);
@@ -81,6 +99,7 @@ void InferenceNetwork::fold_inputs(const ModelData& data,
     }
     folded.insert(folded.end(), sum.begin(), sum.end());
   }
+  return arena_.keep(folded);
 }
 
 void InferenceNetwork::build_blocks(const ModelData& data) {
@@ -100,29 +119,29 @@ void InferenceNetwork::build_blocks(const ModelData& data) {
     const std::size_t seen = i == 0 ? kNumericFeatures : in;
     const std::size_t inner_width = padded_columns(hidden);
     Block block;
-    block.inner = {packed({w1, w1 + seen * hidden}, seen, hidden), {}, seen, inner_width};
+    block.inner = pack({w1, seen * hidden}, seen, hidden);
     std::vector<float> stacked(inner_width * out);
     std::copy_n(w2, hidden * out, stacked.begin());
     if (gamma) {
       stacked.insert(stacked.end(), w3, w3 + seen * out);
     }
     const std::size_t stacked_rows = inner_width + (gamma ? seen : 0);
-    block.outer = {packed(stacked, stacked_rows, out), {}, stacked_rows, padded_columns(out)};
+    block.outer = pack(stacked, stacked_rows, out);
     if (i == 0) {
-      fold_inputs(data, w1, b1, hidden, folded_inner_);
+      folded_inner_ = fold_inputs(data, w1, b1, hidden);
       if (gamma) {
-        fold_inputs(data, w3, bias, out, folded_outer_);
+        folded_outer_ = fold_inputs(data, w3, bias, out);
       }
     } else {
-      block.inner.bias = padded(b1, hidden);
+      block.inner.bias = arena_.keep(padded(b1, hidden));
     }
     if (i > 0 || !gamma) {
-      block.outer.bias = padded(bias, out);
+      block.outer.bias = arena_.keep(padded(bias, out));
     }
     block.stride = inner_width + padded_columns(seen);
     block.offset = offset;
     offset += kMaxBatch * block.stride;
-    blocks_.push_back(std::move(block));
+    blocks_.push_back(block);
     in = out;
   }
   embedding_offset_ = offset;
@@ -133,11 +152,8 @@ void InferenceNetwork::build_transformer(const ModelData& data) {
   const std::size_t in = input_width(data.classes.combinations.size());
   const std::size_t width = s.tokens * s.width;
   const float* p = data.trunk.data();
-  enter_ = {packed({p, p + kNumericFeatures * width}, kNumericFeatures, width),
-            {},
-            kNumericFeatures,
-            padded_columns(width)};
-  fold_inputs(data, p, p + in * width, width, folded_inner_);
+  enter_ = pack({p, kNumericFeatures * width}, kNumericFeatures, width);
+  folded_inner_ = fold_inputs(data, p, p + in * width, width);
   p += (in + 1) * width;
   const auto take = [&p](std::size_t count) {
     const std::vector<float> values(p, p + count);
@@ -155,45 +171,39 @@ void InferenceNetwork::build_transformer(const ModelData& data) {
         std::copy_n(p + row * s.width, s.width, &qkv[(row * 3 + part) * s.width]);
       }
     }
-    block.qkv = {
-        packed(qkv, s.width, 3 * s.width), std::vector<float>(3 * s.width), s.width, 3 * s.width};
-    block.out = {packed(take(square), s.width, s.width), {}, s.width, s.width};
+    block.qkv = pack(qkv, s.width, 3 * s.width);
+    block.qkv.bias = arena_.keep(std::vector<float>(3 * s.width));
+    block.out = pack(take(square), s.width, s.width);
     block.gain2 = take(s.width);
     block.shift2 = take(s.width);
-    block.hidden.weights = packed(take(s.width * s.hidden), s.width, s.hidden);
-    block.hidden.bias = take(s.hidden);
-    block.hidden.rows = s.width;
-    block.hidden.columns = s.hidden;
-    block.project.weights = packed(take(s.hidden * s.width), s.hidden, s.width);
-    block.project.bias = take(s.width);
-    block.project.rows = s.hidden;
-    block.project.columns = s.width;
+    block.hidden = pack(take(s.width * s.hidden), s.width, s.hidden);
+    block.hidden.bias = arena_.keep(take(s.hidden));
+    block.project = pack(take(s.hidden * s.width), s.hidden, s.width);
+    block.project.bias = arena_.keep(take(s.width));
     transformer_blocks_.push_back(std::move(block));
   }
-  leave_.weights = packed(take(width * embedding_), width, embedding_);
-  leave_.bias = padded(p, embedding_);
-  leave_.rows = width;
-  leave_.columns = padded_columns(embedding_);
+  leave_ = pack(take(width * embedding_), width, embedding_);
+  leave_.bias = arena_.keep(padded(p, embedding_));
 }
 
 void InferenceNetwork::build_heads(const ModelData& data) {
   const std::size_t width = embedding_ + 1;
   for (const std::vector<std::uint32_t>& rows : data.combination_rows) {
-    Dense dense;
-    dense.rows = embedding_;
-    dense.columns = padded_columns(rows.size());
-    dense.bias.assign(dense.columns, kNoClass);
-    dense.weights.assign(embedding_ * dense.columns, 0.0F);
+    const std::size_t columns = padded_columns(rows.size());
+    std::vector<float> bias(columns, kNoClass);
+    std::vector<float> weights(embedding_ * columns);
     for (std::size_t r = 0; r < rows.size(); ++r) {
       const float* row = &data.rows[rows[r] * width];
-      float* panel = &dense.weights[r / kPanelColumns * kPanelColumns * embedding_];
+      float* panel = &weights[r / kPanelColumns * kPanelColumns * embedding_];
       for (std::size_t i = 0; i < embedding_; ++i) {
         panel[i * kPanelColumns + r % kPanelColumns] = row[i];
       }
-      dense.bias[r] = row[embedding_];
+      bias[r] = row[embedding_];
     }
+    Dense dense = keep(weights, embedding_, columns);
+    dense.bias = arena_.keep(bias);
     logit_stride_ = std::max(logit_stride_, dense.columns);
-    heads_.push_back(std::move(dense));
+    heads_.push_back(dense);
   }
 }
 
@@ -212,8 +222,9 @@ void InferenceNetwork::run(const Dense& dense,
                            std::size_t y_stride,
                            std::size_t samples,
                            Activation activation) const {
-  kernels_.dense({.weights = dense.weights.data(),
-                  .bias = dense.bias.empty() ? nullptr : dense.bias.data(),
+  kernels_.dense({.weights = dense.weights,
+                  .half_weights = dense.half_weights,
+                  .bias = dense.bias,
                   .rows = dense.rows,
                   .columns = dense.columns,
                   .x = x,
@@ -240,7 +251,7 @@ const float* InferenceNetwork::embed_blocks(std::span<const std::uint32_t> combi
   float* buffer = workspace.data() + first.offset;
   for (std::size_t s = 0; s < samples; ++s) {
     float* row = buffer + s * first.stride;
-    std::copy_n(&folded_inner_[combinations[s] * first.inner.columns], first.inner.columns, row);
+    std::copy_n(folded_inner_ + combinations[s] * first.inner.columns, first.inner.columns, row);
     std::copy_n(features + s * kNumericFeatures, kNumericFeatures, row + first.inner.columns);
   }
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
@@ -257,9 +268,9 @@ const float* InferenceNetwork::embed_blocks(std::span<const std::uint32_t> combi
         block.stride,
         samples,
         Activation::kRelu);
-    if (block.outer.bias.empty()) {
+    if (block.outer.bias == nullptr) {
       for (std::size_t s = 0; s < samples; ++s) {
-        std::copy_n(&folded_outer_[combinations[s] * block.outer.columns],
+        std::copy_n(folded_outer_ + combinations[s] * block.outer.columns,
                     block.outer.columns,
                     out + s * out_stride);
       }
@@ -282,7 +293,7 @@ const float* InferenceNetwork::embed_transformer(std::span<const std::uint32_t> 
   float* hidden = qkv + kMaxBatch * 3 * width;
   float* out = hidden + kMaxBatch * s.tokens * s.hidden;
   for (std::size_t i = 0; i < samples; ++i) {
-    std::copy_n(&folded_inner_[combinations[i] * width], width, z + i * width);
+    std::copy_n(folded_inner_ + combinations[i] * width, width, z + i * width);
   }
   run(enter_, features, kNumericFeatures, z, width, samples, Activation::kNone);
   for (const TransformerBlock& block : transformer_blocks_) {
@@ -339,6 +350,20 @@ void InferenceNetwork::attend(const float* qkv, std::size_t samples, float* mixe
         out[d] += weights[j] / total * v[d];
       }
     }
+  }
+}
+
+void InferenceNetwork::prefetch(std::uint32_t combination) const {
+  constexpr std::size_t kLine = 64;
+  const Dense& head = heads_[combination];
+  const std::size_t count = head.rows * head.columns;
+  const auto* first = head.half_weights != nullptr
+                          ? reinterpret_cast<const char*>(head.half_weights)
+                          : reinterpret_cast<const char*>(head.weights);
+  const std::size_t bytes =
+      count * (head.half_weights != nullptr ? sizeof(std::uint16_t) : sizeof(float));
+  for (std::size_t at = 0; at < bytes; at += kLine) {
+    __builtin_prefetch(first + at, 0, 2);
   }
 }
 

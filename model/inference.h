@@ -2,6 +2,7 @@
 
 #include "model/kernels.h"
 #include "model/model_data.h"
+#include "model/weight_arena.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +13,8 @@ namespace reformer::model {
 
 // The trained network as it answers: weights packed for the host's instruction set, the inputs that
 // are constant over a combination folded into the first layer's bias, each combination's class rows
-// contiguous. Immutable; any number of threads, each with its own memory.
+// contiguous. Immutable; any number of threads, each with its own memory. Weights that float16 can
+// hold are kept as that.
 class InferenceNetwork {
  public:
   static constexpr std::size_t kMaxBatch = 64;
@@ -30,6 +32,8 @@ class InferenceNetwork {
   const float* embed(std::span<const std::uint32_t> combinations,
                      const float* features,
                      std::span<float> workspace) const;
+  // Asks for a combination's class rows to be brought into the cache, while something else is done.
+  void prefetch(std::uint32_t combination) const;
   // Logits [samples][logit_stride] of samples of one combination.
   void logits(std::uint32_t combination,
               const float* embeddings,
@@ -37,10 +41,11 @@ class InferenceNetwork {
               float* out) const;
 
  private:
-  // One packed matrix. `bias` is empty where what stands in the output is the bias.
+  // One packed matrix, in the arena. No `bias`: what stands in the output is the bias.
   struct Dense {
-    std::vector<float> weights;
-    std::vector<float> bias;
+    const float* weights = nullptr;
+    const std::uint16_t* half_weights = nullptr;  // instead of `weights`
+    const float* bias = nullptr;
     std::size_t rows = 0;
     std::size_t columns = 0;  // padded
   };
@@ -60,12 +65,14 @@ class InferenceNetwork {
   void build_blocks(const ModelData& data);
   void build_transformer(const ModelData& data);
   void build_heads(const ModelData& data);
-  // Appends, for each combination, what its constant inputs add to the first layer's bias.
-  void fold_inputs(const ModelData& data,
-                   const float* weights,
-                   const float* bias,
-                   std::size_t columns,
-                   std::vector<float>& folded) const;
+  // A packed matrix, and one of a row-major matrix.
+  Dense keep(std::span<const float> panels, std::size_t rows, std::size_t columns);
+  Dense pack(std::span<const float> matrix, std::size_t rows, std::size_t columns);
+  // For each combination, what its constant inputs add to the first layer's bias.
+  const float* fold_inputs(const ModelData& data,
+                           const float* weights,
+                           const float* bias,
+                           std::size_t columns);
   void run(const Dense& dense,
            const float* x,
            std::size_t x_stride,
@@ -82,6 +89,7 @@ class InferenceNetwork {
   void attend(const float* qkv, std::size_t samples, float* mixed) const;
 
   const Kernels& kernels_;
+  WeightArena arena_;
   NetworkShape shape_;
   std::size_t embedding_ = 0;
   std::size_t logit_stride_ = 0;
@@ -89,8 +97,8 @@ class InferenceNetwork {
   std::size_t embedding_offset_ = 0;
   // First layer's bias for each combination: of the inner map, and of the outer one (Γ), or of the
   // transformer's input.
-  std::vector<float> folded_inner_;
-  std::vector<float> folded_outer_;
+  const float* folded_inner_ = nullptr;
+  const float* folded_outer_ = nullptr;
   Dense enter_;
   Dense leave_;
   std::vector<TransformerBlock> transformer_blocks_;

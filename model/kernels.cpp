@@ -22,7 +22,8 @@ std::span<const Kernels* const> supported_kernels() {
   static constexpr std::array<const Kernels*, 3> kAll = {
       &isa_v2::kKernels, &isa_v3::kKernels, &isa_v4::kKernels};
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+      !__builtin_cpu_supports("f16c")) {
     return std::span(kAll).first(1);
   }
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&

@@ -32,16 +32,25 @@ struct GemmShape {
 
 // y[s] = activation(bias + x[s] * W) for every sample s.
 struct DenseArguments {
-  const float* weights = nullptr;  // panels: [columns / 16][rows][16]
-  const float* bias = nullptr;     // [columns]; null: what y holds before is the bias
-  std::size_t rows = 0;            // inputs
-  std::size_t columns = 0;         // outputs, a multiple of kPanelColumns
+  const float* weights = nullptr;               // panels: [columns / 16][rows][16]
+  const std::uint16_t* half_weights = nullptr;  // the same as float16, instead of `weights`
+  const float* bias = nullptr;                  // [columns]; null: what y holds before is the bias
+  std::size_t rows = 0;                         // inputs
+  std::size_t columns = 0;                      // outputs, a multiple of kPanelColumns
   const float* x = nullptr;
   std::size_t x_stride = 0;  // floats between samples
   float* y = nullptr;
   std::size_t y_stride = 0;
   std::size_t samples = 0;
   Activation activation = Activation::kNone;
+};
+
+// What a softmax over logits looks like.
+struct LogitSummary {
+  float first = 0;     // the largest
+  float second = 0;    // the next one, which may be as large; far below without one
+  float sum = 0;       // of exp(logit - first)
+  float weighted = 0;  // of exp(logit - first) * (logit - first)
 };
 
 struct AdamStep {
@@ -64,6 +73,12 @@ struct Kernels {
   void (*dense)(const DenseArguments& arguments);
   void (*exp)(float* values, std::size_t count);   // in place; relative error below 3e-7
   void (*log2)(float* values, std::size_t count);  // in place; positive normal numbers only
+  LogitSummary (*summarise)(const float* logits, std::size_t count);  // at least one
+  // Indices of the `top` largest values, largest first, equal ones by index; how many there are.
+  std::size_t (*select_top)(const float* values,
+                            std::size_t count,
+                            std::size_t top,
+                            std::uint32_t* indices);
   void (*adamw)(const AdamStep& step,
                 const float* gradient,
                 float* m,

@@ -10,6 +10,8 @@
 
 #include <Eigen/Core>
 
+#include <immintrin.h>
+
 namespace reformer::model::REFORMER_ISA {
 namespace {
 
@@ -29,60 +31,131 @@ Vector splat(float x) {
   return Vector{} + x;
 }
 
-// Samples x panels that fit the register file: 16 registers, 32 with AVX-512.
+// kLanes weights, float or float16.
+Vector load_weights(const float* p) {
+  return load(p);
+}
 #if REFORMER_ISA_BYTES == 64
-constexpr std::size_t kTileSamples = 6;
-constexpr std::size_t kTilePanels = 4;
-constexpr std::size_t kSinglePanels = 8;
+Vector load_weights(const std::uint16_t* p) {
+  return reinterpret_cast<Vector>(
+      _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+}
+// Bit i: values[i] > than, for kLanes values.
+std::uint32_t greater(const float* values, float than) {
+  return _mm512_cmp_ps_mask(_mm512_loadu_ps(values), _mm512_set1_ps(than), _CMP_GT_OQ);
+}
 #elif REFORMER_ISA_BYTES == 32
-constexpr std::size_t kTileSamples = 6;
-constexpr std::size_t kTilePanels = 1;
-constexpr std::size_t kSinglePanels = 4;
+Vector load_weights(const std::uint16_t* p) {
+  return reinterpret_cast<Vector>(
+      _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+std::uint32_t greater(const float* values, float than) {
+  return static_cast<std::uint32_t>(
+      _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(values), _mm256_set1_ps(than), _CMP_GT_OQ)));
+}
 #else
-constexpr std::size_t kTileSamples = 3;
-constexpr std::size_t kTilePanels = 1;
-constexpr std::size_t kSinglePanels = 2;
+// As half_to_float() has it.
+Vector load_weights(const std::uint16_t* p) {
+  const __m128i half = _mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  const __m128i bits = _mm_slli_epi32(_mm_and_si128(half, _mm_set1_epi32(0x7fff)), 13);
+  const __m128 magnitude = _mm_mul_ps(_mm_castsi128_ps(bits), _mm_set1_ps(0x1p112F));
+  const __m128i sign = _mm_slli_epi32(_mm_and_si128(half, _mm_set1_epi32(0x8000)), 16);
+  return reinterpret_cast<Vector>(_mm_or_ps(magnitude, _mm_castsi128_ps(sign)));
+}
+std::uint32_t greater(const float* values, float than) {
+  return static_cast<std::uint32_t>(
+      _mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(values), _mm_set1_ps(than))));
+}
 #endif
 
-// One register tile: `Samples` rows of y, `Panels` panels of columns.
-template <std::size_t Samples, std::size_t Panels>
+// The largest tile of a few samples x panels that fits the register file: 16 registers, 32 with
+// AVX-512. One panel is kVectorsPerPanel registers.
+#if REFORMER_ISA_BYTES == 64
+constexpr std::size_t kTileSamples = 6;
+constexpr std::size_t kSums = 24;
+constexpr std::size_t kMostPanels = 8;
+#elif REFORMER_ISA_BYTES == 32
+constexpr std::size_t kTileSamples = 6;
+constexpr std::size_t kSums = 12;
+constexpr std::size_t kMostPanels = 4;
+#else
+constexpr std::size_t kTileSamples = 3;
+constexpr std::size_t kSums = 12;
+constexpr std::size_t kMostPanels = 2;
+#endif
+
+// How many panels a tile of so many samples has: a power of two.
+constexpr std::size_t panels_for(std::size_t samples) {
+  std::size_t panels = kMostPanels;
+  while (panels > 1 && samples * panels * kVectorsPerPanel > kSums) {
+    panels /= 2;
+  }
+  return panels;
+}
+
+// Parts of the rows that a small tile sums apart, so that its sums need not wait for each other.
+constexpr std::size_t parts_for(std::size_t sums) {
+  return sums >= 8 ? 1 : (sums >= 4 ? 2 : 4);
+}
+
+// One register tile: `Samples` rows of y, `Panels` panels of columns, whose weights are given.
+template <std::size_t Samples, std::size_t Panels, typename Weight>
 [[gnu::always_inline]] inline void dense_tile(const DenseArguments& a,
+                                              const Weight* weights,
                                               std::size_t sample,
                                               std::size_t panel) {
   constexpr std::size_t kVectors = Panels * kVectorsPerPanel;
-  const float* weights = a.weights + panel * a.rows * kPanelColumns;
+  constexpr std::size_t kParts = parts_for(Samples * kVectors);
   const float* x = a.x + sample * a.x_stride;
-  Vector sum[Samples][kVectors];
+  Vector sum[kParts][Samples][kVectors];
 #pragma GCC unroll 16
   for (std::size_t s = 0; s < Samples; ++s) {
     const float* bias = a.bias != nullptr ? a.bias : a.y + (sample + s) * a.y_stride;
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < kVectors; ++v) {
-      sum[s][v] = load(bias + panel * kPanelColumns + v * kLanes);
+      sum[0][s][v] = load(bias + panel * kPanelColumns + v * kLanes);
+#pragma GCC unroll 4
+      for (std::size_t part = 1; part < kParts; ++part) {
+        sum[part][s][v] = Vector{};
+      }
     }
   }
-  for (std::size_t row = 0; row < a.rows; ++row) {
+  const auto add_row = [&](std::size_t row, std::size_t part) __attribute__((always_inline)) {
     Vector w[kVectors];
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < kVectors; ++v) {
-      w[v] = load(weights + (v / kVectorsPerPanel) * a.rows * kPanelColumns + row * kPanelColumns +
-                  (v % kVectorsPerPanel) * kLanes);
+      w[v] = load_weights(weights + (v / kVectorsPerPanel) * a.rows * kPanelColumns +
+                          row * kPanelColumns + (v % kVectorsPerPanel) * kLanes);
     }
 #pragma GCC unroll 16
     for (std::size_t s = 0; s < Samples; ++s) {
       const Vector input = splat(x[s * a.x_stride + row]);
 #pragma GCC unroll 16
       for (std::size_t v = 0; v < kVectors; ++v) {
-        sum[s][v] += input * w[v];
+        sum[part][s][v] += input * w[v];
       }
     }
+  };
+  std::size_t row = 0;
+  for (; row + kParts <= a.rows; row += kParts) {
+#pragma GCC unroll 4
+    for (std::size_t part = 0; part < kParts; ++part) {
+      add_row(row + part, part);
+    }
+  }
+  for (; row < a.rows; ++row) {
+    add_row(row, 0);
   }
 #pragma GCC unroll 16
   for (std::size_t s = 0; s < Samples; ++s) {
     float* y = a.y + (sample + s) * a.y_stride + panel * kPanelColumns;
 #pragma GCC unroll 16
     for (std::size_t v = 0; v < kVectors; ++v) {
-      const Vector value = sum[s][v];
+      Vector value = sum[0][s][v];
+#pragma GCC unroll 4
+      for (std::size_t part = 1; part < kParts; ++part) {
+        value += sum[part][s][v];
+      }
       const Vector zero{};
       store(y + v * kLanes,
             a.activation == Activation::kRelu ? (value > zero ? value : zero) : value);
@@ -90,37 +163,93 @@ template <std::size_t Samples, std::size_t Panels>
   }
 }
 
-template <std::size_t Samples, std::size_t Panels>
-void dense_rows(const DenseArguments& a, std::size_t sample) {
+// A few samples: all columns, from tiles of `Panels` panels down to single ones.
+template <std::size_t Samples, std::size_t Panels, typename Weight>
+void dense_rows(const DenseArguments& a, const Weight* weights, std::size_t panel) {
   const std::size_t panels = a.columns / kPanelColumns;
-  std::size_t panel = 0;
   for (; panel + Panels <= panels; panel += Panels) {
-    dense_tile<Samples, Panels>(a, sample, panel);
+    dense_tile<Samples, Panels>(a, weights + panel * a.rows * kPanelColumns, 0, panel);
   }
-  if constexpr (Panels >= 8) {
-    if (panel + 4 <= panels) {
-      dense_tile<Samples, 4>(a, sample, panel);
-      panel += 4;
+  if constexpr (Panels > 1) {
+    dense_rows<Samples, Panels / 2>(a, weights, panel);
+  }
+}
+
+template <std::size_t Samples, typename Weight>
+void dense_few(const DenseArguments& a, const Weight* weights) {
+  if constexpr (Samples > 0) {
+    if (a.samples == Samples) {
+      dense_rows<Samples, panels_for(Samples)>(a, weights, 0);
+    } else {
+      dense_few<Samples - 1>(a, weights);
     }
   }
-  if constexpr (Panels >= 4) {
-    if (panel + 2 <= panels) {
-      dense_tile<Samples, 2>(a, sample, panel);
-      panel += 2;
+}
+
+template <std::size_t Samples, std::size_t Panels, typename Weight>
+void rest_of_panels(const DenseArguments& a,
+                    const Weight* weights,
+                    std::size_t sample,
+                    std::size_t panel) {
+  if constexpr (Samples > 0) {
+    if (sample + Samples == a.samples) {
+      dense_tile<Samples, Panels>(a, weights, sample, panel);
+    } else {
+      rest_of_panels<Samples - 1, Panels>(a, weights, sample, panel);
     }
   }
-  for (; panel < panels; ++panel) {
-    dense_tile<Samples, 1>(a, sample, panel);
+}
+
+// `Panels` panels of all samples, so that their weights stay in the first-level cache.
+template <std::size_t Panels, typename Weight>
+void dense_panels(const DenseArguments& a, const Weight* weights, std::size_t panel) {
+  std::size_t sample = 0;
+  for (; sample + kTileSamples <= a.samples; sample += kTileSamples) {
+    dense_tile<kTileSamples, Panels>(a, weights, sample, panel);
+  }
+  rest_of_panels<kTileSamples - 1, Panels>(a, weights, sample, panel);
+}
+
+// ... float16 ones are converted only once.
+template <std::size_t Panels>
+void dense_panels(const DenseArguments& a, const std::uint16_t* weights, std::size_t panel) {
+  constexpr std::size_t kMostRows = 256;
+  alignas(64) float converted[Panels * kMostRows * kPanelColumns];
+  if (a.rows > kMostRows) {
+    dense_panels<Panels, std::uint16_t>(a, weights, panel);
+    return;
+  }
+  for (std::size_t i = 0; i < Panels * a.rows * kPanelColumns; i += kLanes) {
+    store(converted + i, load_weights(weights + i));
+  }
+  dense_panels<Panels, float>(a, converted, panel);
+}
+
+template <std::size_t Panels, typename Weight>
+void dense_many(const DenseArguments& a, const Weight* weights, std::size_t panel) {
+  const std::size_t panels = a.columns / kPanelColumns;
+  for (; panel + Panels <= panels; panel += Panels) {
+    dense_panels<Panels>(a, weights + panel * a.rows * kPanelColumns, panel);
+  }
+  if constexpr (Panels > 1) {
+    dense_many<Panels / 2>(a, weights, panel);
+  }
+}
+
+template <typename Weight>
+void dense_of(const DenseArguments& a, const Weight* weights) {
+  if (a.samples < kTileSamples) {
+    dense_few<kTileSamples - 1>(a, weights);
+  } else {
+    dense_many<panels_for(kTileSamples)>(a, weights, 0);
   }
 }
 
 void dense(const DenseArguments& a) {
-  std::size_t sample = 0;
-  for (; sample + kTileSamples <= a.samples; sample += kTileSamples) {
-    dense_rows<kTileSamples, kTilePanels>(a, sample);
-  }
-  for (; sample < a.samples; ++sample) {
-    dense_rows<1, kSinglePanels>(a, sample);
+  if (a.half_weights != nullptr) {
+    dense_of(a, a.half_weights);
+  } else {
+    dense_of(a, a.weights);
   }
 }
 
@@ -221,6 +350,106 @@ void apply(float* values, std::size_t count) {
   }
 }
 
+float sum_of(Vector v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
+    for (std::size_t i = 0; i < width; ++i) {
+      lanes[i] += lanes[i + width];
+    }
+  }
+  return lanes[0];
+}
+
+LogitSummary summarise(const float* logits, std::size_t count) {
+  const Vector lowest = splat(-1e30F);
+  Vector first = lowest;
+  Vector second = lowest;
+  const std::size_t whole = count / kLanes * kLanes;
+  float rest[kLanes];
+  for (std::size_t i = 0; i < kLanes; ++i) {
+    rest[i] = whole + i < count ? logits[whole + i] : -1e30F;
+  }
+  const auto look_at = [&](Vector x) {
+    const Vector smaller = x < first ? x : first;
+    second = smaller > second ? smaller : second;
+    first = x > first ? x : first;
+  };
+  for (std::size_t i = 0; i < whole; i += kLanes) {
+    look_at(load(logits + i));
+  }
+  look_at(load(rest));
+  // Halves upon halves.
+  float firsts[kLanes];
+  float seconds[kLanes];
+  store(firsts, first);
+  store(seconds, second);
+  for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
+    for (std::size_t i = 0; i < width; ++i) {
+      const float one = firsts[i];
+      const float other = firsts[i + width];
+      const float smaller = one < other ? one : other;
+      const float larger = seconds[i] > seconds[i + width] ? seconds[i] : seconds[i + width];
+      firsts[i] = one > other ? one : other;
+      seconds[i] = smaller > larger ? smaller : larger;
+    }
+  }
+  LogitSummary out;
+  out.first = firsts[0];
+  out.second = seconds[0];
+  Vector sum{};
+  Vector weighted{};
+  const Vector shift = splat(out.first);
+  const Vector vanished = splat(-87.0F);  // as exp_vector() has it: e^-87 is nothing beside 1
+  const auto add = [&](Vector x) {
+    Vector centred = x - shift;
+    centred = centred < vanished ? vanished : centred;
+    const Vector e = exp_vector(centred);
+    sum += e;
+    weighted += e * centred;
+  };
+  for (std::size_t i = 0; i < whole; i += kLanes) {
+    add(load(logits + i));
+  }
+  add(load(rest));
+  out.sum = sum_of(sum);
+  out.weighted = sum_of(weighted);
+  return out;
+}
+
+std::size_t select_top(const float* values,
+                       std::size_t count,
+                       std::size_t top,
+                       std::uint32_t* indices) {
+  std::size_t found = 0;
+  float threshold = 0;  // of the last one, once there are `top`
+  const auto offer = [&](std::size_t i) {
+    const float value = values[i];
+    if (found == top && !(value > threshold)) {
+      return;
+    }
+    std::size_t at = found < top ? found++ : found - 1;
+    for (; at > 0 && values[indices[at - 1]] < value; --at) {
+      indices[at] = indices[at - 1];
+    }
+    indices[at] = static_cast<std::uint32_t>(i);
+    threshold = values[indices[found - 1]];
+  };
+  std::size_t i = 0;
+  for (; i < count && found < top; ++i) {
+    offer(i);
+  }
+  for (; i + kLanes <= count; i += kLanes) {
+    for (std::uint32_t more = greater(values + i, threshold); more != 0; more &= more - 1) {
+      offer(i + static_cast<std::size_t>(__builtin_ctz(more)));
+    }
+  }
+  for (; i < count; ++i) {
+    offer(i);
+  }
+  return found;
+}
+
 void adamw(const AdamStep& step,
            const float* gradient,
            float* m,
@@ -239,7 +468,13 @@ void adamw(const AdamStep& step,
 }  // namespace
 
 extern const Kernels kKernels;
-const Kernels kKernels = {
-    REFORMER_ISA_NAME, gemm, dense, apply<exp_vector>, apply<log2_vector>, adamw};
+const Kernels kKernels = {REFORMER_ISA_NAME,
+                          gemm,
+                          dense,
+                          apply<exp_vector>,
+                          apply<log2_vector>,
+                          summarise,
+                          select_top,
+                          adamw};
 
 }  // namespace reformer::model::REFORMER_ISA

@@ -1,5 +1,6 @@
 #include "model/predictor.h"
 
+#include "model/cover.h"
 #include "model/inference.h"
 #include "model/model_file.h"
 
@@ -18,29 +19,6 @@ constexpr std::uint32_t kUnknown = ~std::uint32_t{0};
 // build policy weighs against compiling a kernel, as no measured times are at hand.
 constexpr double kExpectedGain = 0.1;
 
-// So many of the best classes mostly hold an answer and its cover; the others, which are some
-// hundreds, are put in order only if they do not.
-constexpr std::size_t kUsuallyEnough = 64;
-
-// Bit i: application filter i.
-using FilterSet = std::uint32_t;
-
-FilterSet covered_filters(std::span<const core::DecisionEntry* const> entries) {
-  const auto filters = core::application_filters();
-  FilterSet covered = 0;
-  for (std::size_t i = 0; i < filters.size(); ++i) {
-    const bool any = std::ranges::any_of(entries, [&](const core::DecisionEntry* entry) {
-      return core::passes(*entry, filters[i]);
-    });
-    covered |= any ? FilterSet{1} << i : 0;
-  }
-  return covered;
-}
-
-bool covers(std::span<const core::DecisionEntry* const> entries, FilterSet wanted) {
-  return (covered_filters(entries) & wanted) == wanted;
-}
-
 // A combination in one number, in the order of its members: cheap to search for.
 std::uint64_t packed_key(const Combination& c) {
   std::uint64_t key = 0;
@@ -56,25 +34,6 @@ std::uint64_t packed_key(const Combination& c) {
     key = key * 16 + (part & 15U);
   }
   return key;
-}
-
-// Classes and logits of the `count` largest logits, largest first; equal ones by index.
-void select_top(std::span<const float> logits,
-                std::span<const std::int32_t> classes,
-                std::size_t count,
-                Ranking& out) {
-  std::uint32_t found = 0;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    if (found == count && logits[i] <= out.classes[found - 1].logit) {
-      continue;
-    }
-    std::uint32_t at = found < count ? found++ : found - 1;
-    for (; at > 0 && out.classes[at - 1].logit < logits[i]; --at) {
-      out.classes[at] = out.classes[at - 1];
-    }
-    out.classes[at] = {classes[i], logits[i]};
-  }
-  out.count = found;
 }
 
 }  // namespace
@@ -97,11 +56,13 @@ struct Predictor::Impl {
     }
     const Calibration& c = data.calibration;
     for (const CombinationClasses& combination : data.classes.combinations) {
-      std::vector<const core::DecisionEntry*> entries;
+      std::vector<ClassTraits>& of_combination = traits.emplace_back();
+      FilterSet filters = 0;
       for (const std::int32_t id : combination.classes) {
-        entries.push_back(&data.classes.classes[static_cast<std::size_t>(id)].entry);
+        of_combination.emplace_back(data.classes.classes[static_cast<std::size_t>(id)].entry);
+        filters |= of_combination.back().filters;
       }
-      coverable.push_back(covered_filters(entries));
+      coverable.push_back(filters);
     }
     pack_panels(c.hidden_weights.data(), kJudgeInputs, kJudgeHidden, hidden_weights.data());
     pack_panels(c.output_weights.data(), kJudgeHidden, kJudgeOutputs, output_weights.data());
@@ -127,7 +88,8 @@ struct Predictor::Impl {
   InferenceNetwork network;
   std::int32_t sm_count;
   std::vector<std::uint64_t> keys;
-  std::vector<FilterSet> coverable;  // by combination: filters that some class passes
+  std::vector<std::vector<ClassTraits>> traits;  // by combination, in the order of its logits
+  std::vector<FilterSet> coverable;              // by combination: filters that some class passes
   std::vector<core::EngineConfig> configs;
   std::unordered_map<core::EngineConfig, std::int32_t, core::EngineConfigHash> class_ids;
   std::vector<float> hidden_weights;
@@ -138,13 +100,10 @@ struct Predictor::Impl {
 
 struct Predictor::Scratch::Impl {
   explicit Impl(const InferenceNetwork& network)
-      : workspace(network.workspace_floats()),
-        logits(kBatch * network.logit_stride()),
-        exponentials(network.logit_stride()) {}
+      : workspace(network.workspace_floats()), logits(kBatch * network.logit_stride()) {}
 
   std::vector<float> workspace;
   std::vector<float> logits;  // [kBatch][logit_stride]
-  std::vector<float> exponentials;
   std::array<NumericFeatures, kBatch> features{};
   std::array<std::uint32_t, kBatch> combinations{};  // of the known problems, ascending
   std::array<std::uint32_t, kBatch> positions{};     // in the caller's batch
@@ -177,6 +136,9 @@ struct Predictor::Batch {
       }
       memory.combinations[at] = combination;
       memory.positions[at] = static_cast<std::uint32_t>(i);
+    }
+    if (samples == 1) {
+      model.network.prefetch(memory.combinations[0]);
     }
     for (std::size_t s = 0; s < samples; ++s) {
       numeric_features(problems[memory.positions[s]], model.sm_count, memory.features[s]);
@@ -214,7 +176,7 @@ struct Predictor::Batch {
       const Combination& combination =
           model.data.classes.combinations[memory.combinations[s]].combination;
       RankFeatures rank{};
-      rank_features(logits(s), memory.features[s], memory.exponentials, rank);
+      rank_features(logits(s), memory.features[s], rank);
       auto next = std::ranges::copy(memory.features[s], memory.judge_inputs[s].begin()).out;
       next = std::ranges::copy(indicator_features(combination), next).out;
       std::ranges::copy(rank, next);
@@ -315,7 +277,13 @@ void Predictor::rank_batch(std::span<const core::Problem> problems,
       Ranking& ranking = rankings[scratch.impl_->positions[s]];
       const auto& classes =
           impl_->data.classes.combinations[scratch.impl_->combinations[s]].classes;
-      select_top(batch.logits(s), classes, count, ranking);
+      const std::span<const float> logits = batch.logits(s);
+      std::array<std::uint32_t, kMaxRanked> rows;
+      ranking.count = static_cast<std::uint32_t>(
+          impl_->used_kernels.select_top(logits.data(), logits.size(), count, rows.data()));
+      for (std::uint32_t i = 0; i < ranking.count; ++i) {
+        ranking.classes[i] = {classes[rows[i]], logits[rows[i]]};
+      }
       ranking.confidence = scratch.impl_->judgements[s].confidence;
       ranking.abstained = impl_->data.calibration.abstains(scratch.impl_->judgements[s]);
     }
@@ -344,33 +312,20 @@ core::Decision Predictor::decide(const core::Context& context,
   const Batch batch{*impl_, *scratch.impl_, 1};
   const std::span<const float> logits = batch.logits(0);
   const auto& classes = impl_->data.classes.combinations[scratch.impl_->combinations[0]].classes;
-  std::vector<std::size_t> order(logits.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  const auto better = [&](std::size_t one, std::size_t other) {
-    return logits[one] != logits[other] ? logits[one] > logits[other] : one < other;
-  };
-  const auto middle =
-      order.begin() + static_cast<std::ptrdiff_t>(std::min(order.size(), kUsuallyEnough));
-  std::partial_sort(order.begin(), middle, order.end(), better);
-
   const double best_us = std::exp2(scratch.impl_->judgements[0].log2_best_us);
-  const double worth_us = best_us * kExpectedGain * policy.expected_uses + policy.cheap_build_us;
-  std::vector<const core::DecisionEntry*> allowed;
-  allowed.reserve(order.size());
-  const auto allow = [&](std::size_t i) {
-    const core::DecisionEntry& entry = class_entry(classes[i]);
-    if (core::passes(entry, constraints) && !(entry.build_us > worth_us)) {
-      allowed.push_back(&entry);
-    }
-  };
-  std::for_each(order.begin(), middle, allow);
-  if (allowed.size() < max_entries ||
-      !covers(allowed, impl_->coverable[scratch.impl_->combinations[0]])) {
-    std::sort(middle, order.end(), better);
-    std::for_each(middle, order.end(), allow);
+  const std::uint32_t combination = scratch.impl_->combinations[0];
+  const Cover cover = choose_cover(
+      impl_->traits[combination],
+      logits,
+      impl_->coverable[combination],
+      {.constraints = constraints,
+       .worth_us = best_us * kExpectedGain * policy.expected_uses + policy.cheap_build_us,
+       .max_entries = max_entries,
+       .max_engines = max_engines});
+  decision.entries.reserve(cover.count);
+  for (std::size_t i = 0; i < cover.count; ++i) {
+    decision.entries.push_back(class_entry(classes[cover.rows[i]]));
   }
-  decision.entries = core::select_cover(
-      std::span<const core::DecisionEntry* const>(allowed), max_entries, max_engines);
   decision.source = decision.entries.empty() ? core::Source::kAbstain : core::Source::kPredicted;
   return decision;
 }

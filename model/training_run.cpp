@@ -9,6 +9,7 @@
 
 #define XXH_INLINE_ALL
 #include "model/folds.h"
+#include "model/half.h"
 
 #include <xxhash.h>
 
@@ -50,7 +51,6 @@ std::vector<JudgeSample> judge_samples(const Corpus& corpus,
                                        std::span<const float> parameters,
                                        std::span<const std::size_t> samples) {
   std::vector<JudgeSample> result;
-  std::vector<float> exponentials;
   predict(data,
           features,
           shape,
@@ -61,9 +61,8 @@ std::vector<JudgeSample> judge_samples(const Corpus& corpus,
             const CorpusProblem& problem = corpus.problems()[sample.problem];
             NumericFeatures numeric{};
             std::copy_n(data.input(index), kNumericFeatures, numeric.begin());
-            exponentials.resize(logits.size());
             RankFeatures rank{};
-            rank_features(logits, numeric, exponentials, rank);
+            rank_features(logits, numeric, rank);
             JudgeSample judged;
             auto next = std::ranges::copy(numeric, judged.inputs.begin()).out;
             next =
@@ -179,6 +178,8 @@ class Run {
         fitted.parameters.begin() + static_cast<std::ptrdiff_t>(network.trunk_parameters()));
     model.rows.resize(features_.rows() * network.row_width());
     network.compute_rows(fitted.parameters, model.rows);
+    round_to_half(model.trunk);
+    round_to_half(model.rows);
     for (const std::size_t index : split_.train) {
       model.seen_shapes.push_back(static_cast<std::uint32_t>(corpus_.problems()[index].shape));
     }

@@ -119,9 +119,8 @@ BOOST_AUTO_TEST_CASE(it_abstains_below_a_confidence_and_by_the_margin) {
 BOOST_AUTO_TEST_CASE(rank_features_describe_the_ranking) {
   const std::array<float, 3> logits{2, 0, 1};
   const NumericFeatures features{};
-  std::array<float, 3> exponentials{};
   RankFeatures out{};
-  rank_features(logits, features, exponentials, out);
+  rank_features(logits, features, out);
   const double sum = 1 + std::exp(-2.0) + std::exp(-1.0);
   BOOST_TEST(std::abs(out[0] - 1 / sum) < 1e-5);
   BOOST_TEST(std::abs(out[1] - 1) < 1e-5);

@@ -1,5 +1,6 @@
 #include "model/inference.h"
 
+#include "model/half.h"
 #include "model/kernels.h"
 #include "model/predictor.h"
 #include "model/training_run.h"
@@ -12,6 +13,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
+#include <iterator>
+#include <numeric>
 #include <vector>
 
 namespace reformer::model {
@@ -153,9 +157,8 @@ BOOST_DATA_TEST_CASE(confidence_and_abstention_are_the_judges, kKinds, kind) {
     const std::array<std::uint32_t, 1> one{static_cast<std::uint32_t>(*index)};
     network.logits(one[0], network.embed(one, features.data(), workspace), 1, logits.data());
     const std::size_t classes = data.classes.combinations[*index].classes.size();
-    std::vector<float> exponentials(classes);
     RankFeatures rank{};
-    rank_features(std::span(logits).first(classes), features, exponentials, rank);
+    rank_features(std::span(logits).first(classes), features, rank);
     std::array<float, kJudgeInputs> inputs{};
     auto next = std::ranges::copy(features, inputs.begin()).out;
     next = std::ranges::copy(indicator_features(combination), next).out;
@@ -169,6 +172,31 @@ BOOST_DATA_TEST_CASE(confidence_and_abstention_are_the_judges, kKinds, kind) {
     if (std::abs(doubt) > 1e-3) {
       BOOST_TEST(ranking.abstained == data.calibration.abstains(judgement));
     }
+  }
+}
+
+// What training rounds is kept as float16; one number that is none, and all of its matrix is float.
+BOOST_AUTO_TEST_CASE(float16_weights_answer_as_float_ones) {
+  ModelData halves = small_model(BlockKind::kGamma);
+  BOOST_TEST(all_are_halves(halves.trunk));
+  BOOST_TEST(all_are_halves(halves.rows));
+  ModelData floats = halves;
+  for (std::vector<float>* values : {&floats.trunk, &floats.rows}) {
+    for (float& value : *values) {
+      value = std::nextafter(value, 1e9F);
+    }
+  }
+  BOOST_TEST(!all_are_halves(floats.trunk));
+  const auto one = testing::predictor_of(halves);
+  const auto other = testing::predictor_of(floats);
+  Predictor::Scratch one_scratch(*one);
+  Predictor::Scratch other_scratch(*other);
+  for (const core::Problem& problem : some_problems(100)) {
+    Ranking of_one;
+    Ranking of_other;
+    one->rank(problem, 1, one_scratch, of_one);
+    other->rank(problem, 1, other_scratch, of_other);
+    BOOST_TEST(std::abs(of_one.classes[0].logit - of_other.classes[0].logit) < 1e-4);
   }
 }
 
@@ -250,19 +278,26 @@ BOOST_AUTO_TEST_CASE(exp_and_log2_are_accurate_to_float) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(dense_is_a_matrix_product_with_bias_and_activation) {
+// With float weights, and with the same ones as float16.
+BOOST_DATA_TEST_CASE(dense_is_a_matrix_product_with_bias_and_activation,
+                     boost::unit_test::data::make({false, true}),
+                     halves) {
   for (const Kernels* k : supported_kernels()) {
-    for (const std::size_t columns : {1U, 16U, 37U, 160U}) {
-      for (const std::size_t samples : {1U, 6U, 13U}) {
+    for (const std::size_t columns : {1U, 16U, 37U, 96U, 160U, 250U}) {
+      for (const std::size_t samples : {1U, 2U, 3U, 4U, 5U, 6U, 13U}) {
         constexpr std::size_t kRows = 9;
-        const std::vector<float> w = testing::numbers(71, kRows * columns, 1);
+        std::vector<float> w = testing::numbers(71, kRows * columns, 1);
+        round_to_half(w);
         const std::vector<float> x = testing::numbers(72, samples * kRows, 1);
         const std::size_t width = padded_columns(columns);
         std::vector<float> packed(kRows * width);
         pack_panels(w.data(), kRows, columns, packed.data());
+        std::vector<std::uint16_t> half_packed;
+        std::ranges::transform(packed, std::back_inserter(half_packed), float_to_half);
         std::vector<float> bias = testing::numbers(73, width, 1);
         std::vector<float> y(samples * width);
-        k->dense({.weights = packed.data(),
+        k->dense({.weights = halves ? nullptr : packed.data(),
+                  .half_weights = halves ? half_packed.data() : nullptr,
                   .bias = bias.data(),
                   .rows = kRows,
                   .columns = width,
@@ -281,6 +316,51 @@ BOOST_AUTO_TEST_CASE(dense_is_a_matrix_product_with_bias_and_activation) {
             BOOST_TEST(std::abs(y[s * width + c] - std::max(0.0, sum)) < 1e-5, k->name);
           }
         }
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(logits_are_summarised) {
+  for (const Kernels* k : supported_kernels()) {
+    for (const std::size_t count : {1U, 2U, 15U, 16U, 17U, 276U}) {
+      const std::vector<float> logits = testing::numbers(91, count, 5);
+      std::vector<float> sorted = logits;
+      std::ranges::sort(sorted, std::greater<>{});
+      double sum = 0;
+      double weighted = 0;
+      for (const float logit : logits) {
+        const double centred = static_cast<double>(logit) - sorted[0];
+        sum += std::exp(centred);
+        weighted += std::exp(centred) * centred;
+      }
+      const LogitSummary s = k->summarise(logits.data(), count);
+      BOOST_TEST(s.first == sorted[0], k->name);
+      BOOST_TEST((count > 1 ? s.second == sorted[1] : s.second < -1e29F), k->name);
+      BOOST_TEST(std::abs(s.sum - sum) < 1e-5 * sum, k->name);
+      BOOST_TEST(std::abs(s.weighted - weighted) < 1e-5 * (1 + std::abs(weighted)), k->name);
+    }
+  }
+  const std::array<float, 3> twice{1, 4, 4};
+  BOOST_TEST(best_kernels().summarise(twice.data(), 3).second == 4);
+}
+
+// Many equal values among them.
+BOOST_AUTO_TEST_CASE(the_largest_are_selected_in_order) {
+  for (const Kernels* k : supported_kernels()) {
+    for (const std::size_t count : {0U, 1U, 7U, 16U, 33U, 500U}) {
+      std::vector<float> values = testing::numbers(92, count, 20);
+      for (float& value : values) {
+        value = std::round(value);
+      }
+      std::vector<std::uint32_t> order(count);
+      std::iota(order.begin(), order.end(), 0U);
+      std::ranges::stable_sort(order, std::greater<>{}, [&](auto i) { return values[i]; });
+      for (const std::size_t top : {1U, 8U, 16U}) {
+        std::array<std::uint32_t, 16> found{};
+        const std::size_t n = k->select_top(values.data(), count, top, found.data());
+        BOOST_TEST(n == std::min(count, top));
+        BOOST_TEST(std::equal(found.begin(), found.begin() + n, order.begin()), k->name);
       }
     }
   }
