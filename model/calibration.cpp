@@ -22,6 +22,8 @@ constexpr float kDecay = 0.3F;
 // Gradients of logarithms of slowdowns are small beside that of the probability.
 constexpr float kSlowdownWeight = 6;
 constexpr float kTimeWeight = 0.1F;
+// A margin that no judgement reaches.
+constexpr float kAlwaysAnswer = -1;
 
 // Input -> hidden (relu) -> outputs, trained with AdamW.
 class JudgeTrainer {
@@ -146,24 +148,35 @@ class JudgeTrainer {
   int steps_ = 0;
 };
 
-// Sum of the log slowdowns of what is served, over samples judged by a judge that did not see them.
-double served(std::span<const JudgeSample> samples,
-              std::span<const Judgement> judgements,
-              float margin) {
+// What a margin gains over answering always, in log slowdown, summed over samples judged by a judge
+// that did not see them.
+struct Gain {
   double sum = 0;
+  double squares = 0;
+
+  // Beyond what chance gives: twice the standard error.
+  [[nodiscard]] bool is_certain() const { return sum > 2 * std::sqrt(squares); }
+};
+
+Gain gain_of(std::span<const JudgeSample> samples,
+             std::span<const Judgement> judgements,
+             float margin) {
+  Gain gain;
+  Calibration rule;
+  rule.margin = margin;
   for (std::size_t i = 0; i < samples.size(); ++i) {
-    Calibration rule;
-    rule.margin = margin;
-    const bool abstain = rule.abstains(judgements[i]) && samples[i].heuristic_log_slowdown >= 0;
-    const float log_slowdown =
-        abstain ? samples[i].heuristic_log_slowdown : samples[i].log_slowdown;
-    sum += log_slowdown;
+    if (rule.abstains(judgements[i]) && samples[i].heuristic_log_slowdown >= 0) {
+      const double gained =
+          static_cast<double>(samples[i].log_slowdown) - samples[i].heuristic_log_slowdown;
+      gain.sum += gained;
+      gain.squares += gained * gained;
+    }
   }
-  return sum;
+  return gain;
 }
 
-// The margin that serves best when each half is judged by the judge of the other half. The lowest
-// stands for an answer always.
+// The margin that gains most when each half is judged by the judge of the other half, among those
+// whose gain is certain; kAlwaysAnswer without one.
 float choose_margin(std::span<const JudgeSample> samples, std::uint64_t seed) {
   std::vector<std::size_t> order(samples.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -186,8 +199,9 @@ float choose_margin(std::span<const JudgeSample> samples, std::uint64_t seed) {
       }
     }
   }
-  float best = 0;
-  for (const float margin : {-1.0F,
+  float best = kAlwaysAnswer;
+  double best_gain = 0;
+  for (const float margin : {-0.2F,
                              -0.15F,
                              -0.1F,
                              -0.08F,
@@ -196,13 +210,16 @@ float choose_margin(std::span<const JudgeSample> samples, std::uint64_t seed) {
                              -0.03F,
                              -0.02F,
                              -0.01F,
+                             0.0F,
                              0.01F,
                              0.02F,
                              0.03F,
                              0.04F,
                              0.06F}) {
-    if (served(samples, judgements, margin) < served(samples, judgements, best)) {
+    const Gain gain = gain_of(samples, judgements, margin);
+    if (gain.is_certain() && gain.sum > best_gain) {
       best = margin;
+      best_gain = gain.sum;
     }
   }
   return best;

@@ -82,6 +82,21 @@ BOOST_AUTO_TEST_CASE(it_abstains_where_the_heuristic_is_expected_to_do_better) {
   BOOST_TEST(served < 0.9 * std::min(model, heuristic));
 }
 
+// Model and heuristic are right by the same chance, which no input tells: where the heuristic seems
+// better in some samples, it is not.
+BOOST_AUTO_TEST_CASE(it_does_not_abstain_for_a_gain_that_may_be_chance) {
+  for (const std::uint64_t stream : {400U, 500U, 600U, 700U}) {
+    std::vector<JudgeSample> given = samples(3000, stream);
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      given[i].log_slowdown = number(stream + 2, i) < 0 ? 0.3F : 0.0F;
+      given[i].heuristic_log_slowdown = number(stream + 3, i) < 0 ? 0.3F : 0.0F;
+    }
+    const Calibration calibration = fit_calibration(given, 1);
+    BOOST_TEST(!calibration.abstains(judgement_at(calibration, 0)));
+    BOOST_TEST(calibration.margin == -1);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(problems_that_the_heuristic_does_not_cover_teach_nothing_about_it) {
   std::vector<JudgeSample> mixed = samples(6000, 100);
   for (std::size_t i = 0; i < mixed.size(); i += 2) {
