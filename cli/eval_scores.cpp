@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <type_traits>
+
 namespace reformer::cli {
 namespace {
 
@@ -30,23 +32,16 @@ void ChooserScores::add(const core::Record& record) {
   scores_[kOracle].push_back(model::score_oracle(record));
 }
 
-Json summary_to_json(const model::Summary& s) {
-  const auto interval = [](const model::Interval& i) { return Json::array({i.low, i.high}); };
-  return {{"top1", s.top1},
-          {"top3", s.top3},
-          {"within_5pct", s.within_5pct},
-          {"geomean_slowdown", s.geomean_slowdown},
-          {"p90_slowdown", s.p90_slowdown},
-          {"p99_slowdown", s.p99_slowdown},
-          {"max_slowdown", s.max_slowdown},
-          {"total_time_ratio", s.total_time_ratio},
-          {"uncovered", s.uncovered},
-          {"abstained", s.abstained},
-          {"top1_95", interval(s.top1_95)},
-          {"top3_95", interval(s.top3_95)},
-          {"within_5pct_95", interval(s.within_5pct_95)},
-          {"geomean_slowdown_95", interval(s.geomean_slowdown_95)},
-          {"p90_slowdown_95", interval(s.p90_slowdown_95)}};
+Json summary_to_json(const model::Summary& summary) {
+  Json json;
+  model::visit_figures(summary, [&json](const char* name, const auto& value) {
+    if constexpr (std::is_same_v<decltype(value), const model::Interval&>) {
+      json[name] = Json::array({value.low, value.high});
+    } else {
+      json[name] = value;
+    }
+  });
+  return json;
 }
 
 Json ChooserScores::to_json() const {

@@ -29,9 +29,15 @@ std::optional<Enum> find(const std::array<std::string_view, kCount>& names, std:
 
 }  // namespace
 
-std::string_view to_string(Operation operation) { return name_of(kOperations, operation); }
-std::string_view to_string(DataType type) { return name_of(kDataTypes, type); }
-std::string_view to_string(ConvolutionMode mode) { return name_of(kModes, mode); }
+std::string_view to_string(Operation operation) {
+  return name_of(kOperations, operation);
+}
+std::string_view to_string(DataType type) {
+  return name_of(kDataTypes, type);
+}
+std::string_view to_string(ConvolutionMode mode) {
+  return name_of(kModes, mode);
+}
 
 std::optional<Operation> parse_operation(std::string_view text) {
   return find<Operation>(kOperations, text);

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <type_traits>
 #include <utility>
 
 namespace reformer::daemon {
@@ -42,22 +43,16 @@ bool all_equal(std::span<const double> weights) {
 }
 
 // As `reformerctl eval` has them.
-Json summary_json(const model::Summary& s) {
-  return {{"top1", s.top1},
-          {"top3", s.top3},
-          {"within_5pct", s.within_5pct},
-          {"geomean_slowdown", s.geomean_slowdown},
-          {"p90_slowdown", s.p90_slowdown},
-          {"p99_slowdown", s.p99_slowdown},
-          {"max_slowdown", s.max_slowdown},
-          {"total_time_ratio", s.total_time_ratio},
-          {"uncovered", s.uncovered},
-          {"abstained", s.abstained},
-          {"top1_95", pair_of(s.top1_95)},
-          {"top3_95", pair_of(s.top3_95)},
-          {"within_5pct_95", pair_of(s.within_5pct_95)},
-          {"geomean_slowdown_95", pair_of(s.geomean_slowdown_95)},
-          {"p90_slowdown_95", pair_of(s.p90_slowdown_95)}};
+Json summary_json(const model::Summary& summary) {
+  Json json;
+  model::visit_figures(summary, [&json](const char* name, const auto& value) {
+    if constexpr (std::is_same_v<decltype(value), const model::Interval&>) {
+      json[name] = pair_of(value);
+    } else {
+      json[name] = value;
+    }
+  });
+  return json;
 }
 
 class Report {

@@ -83,6 +83,27 @@ struct Summary {
   Interval p90_slowdown_95;
 };
 
+// Calls visit(name, value) for each figure under the name that reports give it; a value is a count,
+// a double or an Interval.
+template <typename Visit>
+void visit_figures(const Summary& s, Visit&& visit) {
+  visit("top1", s.top1);
+  visit("top3", s.top3);
+  visit("within_5pct", s.within_5pct);
+  visit("geomean_slowdown", s.geomean_slowdown);
+  visit("p90_slowdown", s.p90_slowdown);
+  visit("p99_slowdown", s.p99_slowdown);
+  visit("max_slowdown", s.max_slowdown);
+  visit("total_time_ratio", s.total_time_ratio);
+  visit("uncovered", s.uncovered);
+  visit("abstained", s.abstained);
+  visit("top1_95", s.top1_95);
+  visit("top3_95", s.top3_95);
+  visit("within_5pct_95", s.within_5pct_95);
+  visit("geomean_slowdown_95", s.geomean_slowdown_95);
+  visit("p90_slowdown_95", s.p90_slowdown_95);
+}
+
 // Sums and sorts in an order that does not depend on the order of the scores.
 [[nodiscard]] Summary summarise(std::span<const Score> scores);
 

@@ -149,7 +149,8 @@ core::Result<std::unique_ptr<Timer>> make_gpu_timer(const std::string& library, 
   if (!measurer) {
     return measurer.error();
   }
-  std::unique_ptr<cudnn::GpuWatch> watch = cudnn::watch_gpu(nvml, before, 1, **opened, kWatchPeriod);
+  std::unique_ptr<cudnn::GpuWatch> watch =
+      cudnn::watch_gpu(nvml, before, 1, **opened, kWatchPeriod);
   if (watch == nullptr) {
     std::fputs("reformer-worker: no NVML: other processes on the GPU are not seen\n", stderr);
   }

@@ -2,7 +2,6 @@
 
 #include "core/problem_text.h"
 
-#include <algorithm>
 #include <fmt/core.h>
 
 #include <fcntl.h>
@@ -13,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>

@@ -19,7 +19,8 @@ void* counted(std::size_t bytes, std::size_t alignment) {
 
 }  // namespace
 
-// All forms that anything here uses: a sanitizer brings those that are missing, and they do not mix.
+// All forms that anything here uses: a sanitizer brings those that are missing, and they do not
+// mix.
 void* operator new(std::size_t bytes) {
   return counted(bytes, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
 }
