@@ -158,7 +158,8 @@ EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descripto
     (void)assisted([&](Session& session) {
       reformer::shim::note_attribute(session.descriptors(), descriptor, name, type, count, values);
       if (name == CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG && count == 1 && values != nullptr) {
-        session.note_plan(*real, *static_cast<const cudnnBackendDescriptor_t*>(values));
+        session.mathematics().note_plan(*real,
+                                        *static_cast<const cudnnBackendDescriptor_t*>(values));
       }
       return true;
     });
@@ -202,9 +203,10 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const des
       type == CUDNN_TYPE_BACKEND_DESCRIPTOR && values != nullptr && requested > 0) {
     (void)assisted([&](Session& session) {
       const std::int64_t filled = count == nullptr ? requested : std::min(*count, requested);
-      session.note_own_list(descriptor,
-                            {static_cast<const cudnnBackendDescriptor_t*>(values),
-                             static_cast<std::size_t>(std::max<std::int64_t>(0, filled))});
+      session.mathematics().note_own_list(
+          descriptor,
+          {static_cast<const cudnnBackendDescriptor_t*>(values),
+           static_cast<std::size_t>(std::max<std::int64_t>(0, filled))});
       return true;
     });
   }

@@ -1,6 +1,6 @@
 // The exported symbols of cuDNN's API before the backend, and of its handles.
 #include "libclient/shim/interpose.h"
-#include "libclient/shim/legacy.h"
+#include "libclient/shim/legacy_choice.h"
 #include "libclient/shim/libcudnn.h"
 
 #include <array>
@@ -19,70 +19,13 @@ Function real(std::atomic<Function>& known, const char* name) noexcept {
   return function;
 }
 
-// cuDNN's own answer comes first, as it is needed for the workspaces; then its order is looked at.
-template <typename Performance>
-void reorder(cudnnHandle_t handle,
-             const LegacyProblem& legacy,
-             int requested,
-             const int* returned,
-             Performance* results) noexcept {
-  (void)assisted([&](Session& session) {
-    if (returned == nullptr || results == nullptr || *returned <= 0 || *returned > requested) {
-      return false;
-    }
-    const core::Decision* decision = session.legacy_decision(handle, problem_of(legacy));
-    if (decision != nullptr) {
-      order_by_measurements(legacy.operation,
-                            *decision,
-                            math_type_of(legacy),
-                            std::span(results, static_cast<std::size_t>(*returned)));
-    }
-    return true;
-  });
-}
-
-// Runs the application's own search, or repeats what the same search found before.
-template <typename Performance, typename Search>
-cudnnStatus_t search_once(cudnnHandle_t handle,
-                          const LegacyProblem& legacy,
-                          std::size_t workspace,
-                          int requested,
-                          int* returned,
-                          Performance* results,
-                          Search search) noexcept {
-  std::optional<core::KeyHash> key;
-  const bool known = assisted([&](Session& session) {
-    if (returned == nullptr || results == nullptr || requested <= 0) {
-      return false;
-    }
-    key = session.legacy_key(handle,
-                             problem_of(legacy),
-                             static_cast<std::uint64_t>(math_type_of(legacy)),
-                             static_cast<std::uint64_t>(requested),
-                             workspace);
-    return key && session.found_algorithms().recall(*key, requested, returned, results);
-  });
-  if (known) {
-    return CUDNN_STATUS_SUCCESS;
-  }
-  const cudnnStatus_t status = search();
-  if (status == CUDNN_STATUS_SUCCESS && key && *returned > 0 && *returned <= requested) {
-    (void)assisted([&](Session& session) {
-      session.found_algorithms().keep(
-          *key, std::span<const Performance>(results, static_cast<std::size_t>(*returned)));
-      return true;
-    });
-  }
-  return status;
-}
-
 }  // namespace
 }  // namespace reformer::shim
 
-using reformer::core::Operation;
 using reformer::shim::assisted;
-using reformer::shim::LegacyProblem;
+using reformer::shim::Results;
 using reformer::shim::Session;
+using reformer::shim::With;
 
 // The real function of the same name as the one that this stands in.
 #define REAL(name)                                          \
@@ -100,7 +43,7 @@ EXPORT cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) {
   const cudnnStatus_t status = function(handle);
   if (status == CUDNN_STATUS_SUCCESS) {
     (void)assisted([&](Session& session) {
-      session.note_handle(*handle);
+      session.contexts().note_handle(*handle);
       return true;
     });
   }
@@ -110,7 +53,7 @@ EXPORT cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) {
 EXPORT cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) {
   REAL(cudnnDestroy);
   (void)assisted([&](Session& session) {
-    session.forget_handle(handle);
+    session.contexts().forget_handle(handle);
     return true;
   });
   return function(handle);
@@ -126,48 +69,13 @@ cudnnGetConvolutionForwardAlgorithm_v7(cudnnHandle_t handle,
                                        int* returned,
                                        cudnnConvolutionFwdAlgoPerf_t* results) {
   REAL(cudnnGetConvolutionForwardAlgorithm_v7);
-  const cudnnStatus_t status = function(handle, x, w, conv, y, requested, returned, results);
-  if (status == CUDNN_STATUS_SUCCESS) {
-    reformer::shim::reorder(
-        handle, {Operation::kForward, x, w, y, conv}, requested, returned, results);
-  }
-  return status;
-}
-
-EXPORT cudnnStatus_t
-cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle,
-                                            const cudnnFilterDescriptor_t w,
-                                            const cudnnTensorDescriptor_t dy,
-                                            const cudnnConvolutionDescriptor_t conv,
-                                            const cudnnTensorDescriptor_t dx,
-                                            const int requested,
-                                            int* returned,
-                                            cudnnConvolutionBwdDataAlgoPerf_t* results) {
-  REAL(cudnnGetConvolutionBackwardDataAlgorithm_v7);
-  const cudnnStatus_t status = function(handle, w, dy, conv, dx, requested, returned, results);
-  if (status == CUDNN_STATUS_SUCCESS) {
-    reformer::shim::reorder(
-        handle, {Operation::kDataGradient, dx, w, dy, conv}, requested, returned, results);
-  }
-  return status;
-}
-
-EXPORT cudnnStatus_t
-cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle,
-                                              const cudnnTensorDescriptor_t x,
-                                              const cudnnTensorDescriptor_t dy,
-                                              const cudnnConvolutionDescriptor_t conv,
-                                              const cudnnFilterDescriptor_t dw,
-                                              const int requested,
-                                              int* returned,
-                                              cudnnConvolutionBwdFilterAlgoPerf_t* results) {
-  REAL(cudnnGetConvolutionBackwardFilterAlgorithm_v7);
-  const cudnnStatus_t status = function(handle, x, dy, conv, dw, requested, returned, results);
-  if (status == CUDNN_STATUS_SUCCESS) {
-    reformer::shim::reorder(
-        handle, {Operation::kFilterGradient, x, dw, dy, conv}, requested, returned, results);
-  }
-  return status;
+  return reformer::shim::get(function,
+                             handle,
+                             x,
+                             w,
+                             conv,
+                             y,
+                             Results<cudnnConvolutionFwdAlgoPerf_t>{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t cudnnFindConvolutionForwardAlgorithm(cudnnHandle_t handle,
@@ -179,10 +87,13 @@ EXPORT cudnnStatus_t cudnnFindConvolutionForwardAlgorithm(cudnnHandle_t handle,
                                                           int* returned,
                                                           cudnnConvolutionFwdAlgoPerf_t* results) {
   REAL(cudnnFindConvolutionForwardAlgorithm);
-  return reformer::shim::search_once(
-      handle, {Operation::kForward, x, w, y, conv}, 0, requested, returned, results, [&] {
-        return function(handle, x, w, conv, y, requested, returned, results);
-      });
+  return reformer::shim::find(function,
+                              handle,
+                              x,
+                              w,
+                              conv,
+                              y,
+                              Results<cudnnConvolutionFwdAlgoPerf_t>{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t cudnnFindConvolutionForwardAlgorithmEx(cudnnHandle_t handle,
@@ -199,22 +110,35 @@ EXPORT cudnnStatus_t cudnnFindConvolutionForwardAlgorithmEx(cudnnHandle_t handle
                                                             void* workspace,
                                                             size_t bytes) {
   REAL(cudnnFindConvolutionForwardAlgorithmEx);
-  return reformer::shim::search_once(
-      handle, {Operation::kForward, x, w, y, conv}, bytes + 1, requested, returned, results, [&] {
-        return function(handle,
-                        x,
-                        x_data,
-                        w,
-                        w_data,
-                        conv,
-                        y,
-                        y_data,
-                        requested,
-                        returned,
-                        results,
-                        workspace,
-                        bytes);
-      });
+  return reformer::shim::find_ex(
+      function,
+      handle,
+      With<cudnnTensorDescriptor_t, const void>{x, x_data},
+      With<cudnnFilterDescriptor_t, const void>{w, w_data},
+      conv,
+      With<cudnnTensorDescriptor_t, void>{y, y_data},
+      Results<cudnnConvolutionFwdAlgoPerf_t>{requested, returned, results},
+      {workspace, bytes});
+}
+
+EXPORT cudnnStatus_t
+cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle,
+                                            const cudnnFilterDescriptor_t w,
+                                            const cudnnTensorDescriptor_t dy,
+                                            const cudnnConvolutionDescriptor_t conv,
+                                            const cudnnTensorDescriptor_t dx,
+                                            const int requested,
+                                            int* returned,
+                                            cudnnConvolutionBwdDataAlgoPerf_t* results) {
+  REAL(cudnnGetConvolutionBackwardDataAlgorithm_v7);
+  return reformer::shim::get(
+      function,
+      handle,
+      w,
+      dy,
+      conv,
+      dx,
+      Results<cudnnConvolutionBwdDataAlgoPerf_t>{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t
@@ -227,10 +151,14 @@ cudnnFindConvolutionBackwardDataAlgorithm(cudnnHandle_t handle,
                                           int* returned,
                                           cudnnConvolutionBwdDataAlgoPerf_t* results) {
   REAL(cudnnFindConvolutionBackwardDataAlgorithm);
-  return reformer::shim::search_once(
-      handle, {Operation::kDataGradient, dx, w, dy, conv}, 0, requested, returned, results, [&] {
-        return function(handle, w, dy, conv, dx, requested, returned, results);
-      });
+  return reformer::shim::find(
+      function,
+      handle,
+      w,
+      dy,
+      conv,
+      dx,
+      Results<cudnnConvolutionBwdDataAlgoPerf_t>{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t
@@ -248,27 +176,35 @@ cudnnFindConvolutionBackwardDataAlgorithmEx(cudnnHandle_t handle,
                                             void* workspace,
                                             size_t bytes) {
   REAL(cudnnFindConvolutionBackwardDataAlgorithmEx);
-  return reformer::shim::search_once(handle,
-                                     {Operation::kDataGradient, dx, w, dy, conv},
-                                     bytes + 1,
-                                     requested,
-                                     returned,
-                                     results,
-                                     [&] {
-                                       return function(handle,
-                                                       w,
-                                                       w_data,
-                                                       dy,
-                                                       dy_data,
-                                                       conv,
-                                                       dx,
-                                                       dx_data,
-                                                       requested,
-                                                       returned,
-                                                       results,
-                                                       workspace,
-                                                       bytes);
-                                     });
+  return reformer::shim::find_ex(
+      function,
+      handle,
+      With<cudnnFilterDescriptor_t, const void>{w, w_data},
+      With<cudnnTensorDescriptor_t, const void>{dy, dy_data},
+      conv,
+      With<cudnnTensorDescriptor_t, void>{dx, dx_data},
+      Results<cudnnConvolutionBwdDataAlgoPerf_t>{requested, returned, results},
+      {workspace, bytes});
+}
+
+EXPORT cudnnStatus_t
+cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle,
+                                              const cudnnTensorDescriptor_t x,
+                                              const cudnnTensorDescriptor_t dy,
+                                              const cudnnConvolutionDescriptor_t conv,
+                                              const cudnnFilterDescriptor_t dw,
+                                              const int requested,
+                                              int* returned,
+                                              cudnnConvolutionBwdFilterAlgoPerf_t* results) {
+  REAL(cudnnGetConvolutionBackwardFilterAlgorithm_v7);
+  return reformer::shim::get(
+      function,
+      handle,
+      x,
+      dy,
+      conv,
+      dw,
+      Results<cudnnConvolutionBwdFilterAlgoPerf_t>{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t
@@ -281,10 +217,14 @@ cudnnFindConvolutionBackwardFilterAlgorithm(cudnnHandle_t handle,
                                             int* returned,
                                             cudnnConvolutionBwdFilterAlgoPerf_t* results) {
   REAL(cudnnFindConvolutionBackwardFilterAlgorithm);
-  return reformer::shim::search_once(
-      handle, {Operation::kFilterGradient, x, dw, dy, conv}, 0, requested, returned, results, [&] {
-        return function(handle, x, dy, conv, dw, requested, returned, results);
-      });
+  return reformer::shim::find(
+      function,
+      handle,
+      x,
+      dy,
+      conv,
+      dw,
+      Results<cudnnConvolutionBwdFilterAlgoPerf_t>{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t
@@ -302,27 +242,15 @@ cudnnFindConvolutionBackwardFilterAlgorithmEx(cudnnHandle_t handle,
                                               void* workspace,
                                               size_t bytes) {
   REAL(cudnnFindConvolutionBackwardFilterAlgorithmEx);
-  return reformer::shim::search_once(handle,
-                                     {Operation::kFilterGradient, x, dw, dy, conv},
-                                     bytes + 1,
-                                     requested,
-                                     returned,
-                                     results,
-                                     [&] {
-                                       return function(handle,
-                                                       x,
-                                                       x_data,
-                                                       dy,
-                                                       dy_data,
-                                                       conv,
-                                                       dw,
-                                                       dw_data,
-                                                       requested,
-                                                       returned,
-                                                       results,
-                                                       workspace,
-                                                       bytes);
-                                     });
+  return reformer::shim::find_ex(
+      function,
+      handle,
+      With<cudnnTensorDescriptor_t, const void>{x, x_data},
+      With<cudnnTensorDescriptor_t, const void>{dy, dy_data},
+      conv,
+      With<cudnnFilterDescriptor_t, void>{dw, dw_data},
+      Results<cudnnConvolutionBwdFilterAlgoPerf_t>{requested, returned, results},
+      {workspace, bytes});
 }
 
 }  // extern "C"

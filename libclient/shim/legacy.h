@@ -92,6 +92,10 @@ class FoundAlgorithms {
     }
   }
 
+  // Around a fork.
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
  private:
   static constexpr std::size_t kMost = 8192;
   std::mutex mutex_;

@@ -38,6 +38,10 @@ class Sampler {
   // Hands finished samples to their counters.
   void collect();
 
+  // Around a fork.
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
  private:
   static constexpr std::size_t kPending = 32;
   static constexpr std::size_t kPool = 2 * kPending;

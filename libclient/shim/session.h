@@ -1,24 +1,24 @@
 #pragma once
 
 #include "libclient/client.h"
+#include "libclient/shim/contexts.h"
 #include "libclient/shim/descriptors.h"
 #include "libclient/shim/legacy.h"
 #include "libclient/shim/libcudnn.h"
+#include "libclient/shim/mathematics.h"
 #include "libclient/shim/sampler.h"
 
 #include <cudnn.h>
 
-#include <array>
-#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <span>
 #include <string_view>
-#include <unordered_set>
 
 namespace reformer::shim {
+
+inline constexpr std::chrono::milliseconds kReportInterval{5000};
 
 enum class Mode {
   kAssist,   // answers what the daemon answers
@@ -71,15 +71,8 @@ class Session {
                             cudnnBackendDescriptor_t plan);
   void end_execution(const Execution& execution, bool succeeded);
 
-  // What plans an application makes says which mathematics it takes: called with the configurations
-  // that cuDNN has listed for a query, and with the one of every new plan.
-  void note_own_list(cudnnBackendDescriptor_t heuristics,
-                     std::span<const cudnnBackendDescriptor_t> configurations);
-  void note_plan(const RealCudnn& real, cudnnBackendDescriptor_t configuration);
-
-  // A handle belongs to the GPU that was current when it was made.
-  void note_handle(cudnnHandle_t handle);
-  void forget_handle(cudnnHandle_t handle);
+  Contexts& contexts() { return contexts_; }
+  Mathematics& mathematics() { return mathematics_; }
   // The answer for a problem of the legacy interface, null if there is none that may be used.
   const core::Decision* legacy_decision(cudnnHandle_t handle,
                                         const std::optional<core::Problem>& problem);
@@ -93,36 +86,31 @@ class Session {
 
  private:
   Session(Mode mode, std::unique_ptr<client::Client> client)
-      : mode_(mode), client_(std::move(client)) {}
+      : mode_(mode),
+        client_(std::move(client)),
+        contexts_(*client_, descriptors_),
+        mathematics_(descriptors_) {}
   static Session* make();
+  // Around a fork: a child must not inherit a lock that a thread of its parent was holding.
+  void lock();
+  void unlock();
+  const client::Answer* answer_for(const core::Problem& problem, std::size_t context);
+  std::shared_ptr<Served> offer(const RealCudnn& real,
+                                const HeuristicsRecord& heuristics,
+                                const client::Answer* answer,
+                                std::size_t context);
   bool offer_entries(const RealCudnn& real, Served& served);
   void note_refusal(const Served& served, std::size_t entry);
   client::UseCounter* counter_of(const Served& served, std::size_t entry);
-  std::optional<std::size_t> context_of(const RealCudnn& real,
-                                        cudnnBackendDescriptor_t device_properties);
-  std::optional<std::size_t> context_of(const RealCudnn& real, CuDevice ordinal);
-  std::optional<std::size_t> context_of(const RealCudnn& real, cudnnHandle_t handle);
   [[nodiscard]] bool may_serve(const core::Decision& decision) const;
-  bool mathematics_unknown(const core::Problem& problem, const client::Answer& answer);
 
   const Mode mode_;
   const std::unique_ptr<client::Client> client_;
   Descriptors descriptors_;
+  Contexts contexts_;
+  Mathematics mathematics_;
   Sampler sampler_;
   FoundAlgorithms found_;
-  // Whether the application has made a plan with tensor cores for a problem in f32.
-  std::atomic<bool> takes_tf32_{false};
-  std::mutex held_back_mutex_;
-  std::unordered_set<core::KeyHash, core::KeyHasher> held_back_;  // answered by cuDNN before that
-  static constexpr std::size_t kOrdinals = 64;
-  std::array<std::atomic<std::size_t>, kOrdinals> contexts_{};  // by GPU; the context + 1
-  static constexpr std::size_t kHandles = 64;
-  struct Handle {
-    cudnnHandle_t handle;
-    CuDevice ordinal;
-  };
-  std::mutex handles_mutex_;
-  std::array<Handle, kHandles> handles_{};  // those past it belong to the current GPU
 };
 
 }  // namespace reformer::shim

@@ -72,8 +72,13 @@ void fork_in_the_middle() {
   std::vector<std::jthread> busy;
   for (int thread = 0; thread < 4; ++thread) {
     busy.emplace_back([&] {
+      LegacyDescriptors app;
+      Results<cudnnConvolutionFwdAlgoPerf_t> results;
       for (std::int64_t n = 0; !stop; ++n) {
         (void)use(n % 64 + 100);
+        for (int i = 0; i < 8; ++i) {
+          (void)app.find(results);
+        }
       }
     });
   }
@@ -83,7 +88,10 @@ void fork_in_the_middle() {
       ::alarm(5);
       const bool same = use(1).engines == before.engines;
       const bool fresh = served(use(1000 + i));
-      ::_exit(same && fresh ? 0 : 1);
+      LegacyDescriptors app;
+      Results<cudnnConvolutionFwdAlgoPerf_t> results;
+      expect(app.find(results) == CUDNN_STATUS_SUCCESS, "a search of the child");
+      ::_exit(same && fresh ? finish() : 1);
     }
     int status = -1;
     const bool ended = ::waitpid(child, &status, 0) == child;

@@ -1,0 +1,233 @@
+// Serving a heuristics query: answering it, handing its entries out, building them.
+#include "libclient/shim/engine.h"
+#include "libclient/shim/session.h"
+
+#include <algorithm>
+#include <iterator>
+#include <mutex>
+#include <utility>
+
+namespace reformer::shim {
+namespace {
+
+constexpr std::int64_t kMostFollowing = 4096;
+
+namespace note = core::numerical_note;
+constexpr std::uint32_t kAlways = note::kDownConvertInputs;
+constexpr std::uint32_t kDeterministic = kAlways | note::kNondeterministic;
+// What frameworks refuse (docs/frameworks.md): PyTorch as it is and with deterministic algorithms,
+// XLA; then the same two of PyTorch without TF32, which matters to f32 alone.
+constexpr std::uint32_t kRefusedByFrameworks[] = {kAlways,
+                                                  kDeterministic,
+                                                  kDeterministic | note::kWinograd,
+                                                  kAlways | note::kTensorCore,
+                                                  kDeterministic | note::kTensorCore};
+constexpr std::size_t kRefusedForAnyType = 3;
+
+// Whether every framework finds something in the list that it may run.
+bool covers_filters(const Served& served, const core::Problem& problem) {
+  const std::size_t filters =
+      problem.x.type == core::DataType::kF32 ? std::size(kRefusedByFrameworks) : kRefusedForAnyType;
+  const auto& entries = served.answer->decision.entries;
+  return std::all_of(
+      kRefusedByFrameworks, kRefusedByFrameworks + filters, [&](std::uint32_t refused) {
+        return std::any_of(served.entries.begin(), served.entries.end(), [&](std::size_t entry) {
+          return (entries[entry].numerical_notes & refused) == 0;
+        });
+      });
+}
+
+// Keeps the application's descriptor from being destroyed while the answer needs it.
+template <typename Kind>
+std::shared_ptr<Kept> keep(Descriptors& descriptors, cudnnBackendDescriptor_t descriptor) {
+  std::shared_ptr<Kept> kept;
+  auto fresh = std::make_shared<Kept>(descriptor);  // not under the lock
+  descriptors.with<Kind>(descriptor, [&](Kind& record) {
+    if (record.kept == nullptr) {
+      record.kept = std::move(fresh);
+    }
+    kept = record.kept;
+  });
+  return kept;
+}
+
+// Finalises the real query after all, so that its entries can follow; how many there are at most.
+std::int64_t finalize_own_list(const RealCudnn& real, cudnnBackendDescriptor_t heuristics) {
+  std::int64_t count = 0;
+  const bool ok = real.finalize(heuristics) == CUDNN_STATUS_SUCCESS &&
+                  real.get(heuristics,
+                           CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                           CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                           0,
+                           &count,
+                           nullptr) == CUDNN_STATUS_SUCCESS;
+  // cuDNN's lists have some dozen entries: more is not believed, and not added to.
+  return ok ? std::clamp<std::int64_t>(count, 0, kMostFollowing) : 0;
+}
+
+}  // namespace
+
+// Tries the first entry's engine, which checks whether it can run the problem, while stepping aside
+// is still possible. One that cuDNN refuses here (it needs a GPU and there is none, or was measured
+// with another driver) leaves its place to the next; a refusal takes 1 to 5 us.
+bool Session::offer_entries(const RealCudnn& real, Served& served) {
+  const auto& entries = served.answer->decision.entries;
+  for (std::size_t entry = 0; entry < entries.size(); ++entry) {
+    if (try_entry(real, served, entry)) {
+      for (; entry < entries.size(); ++entry) {
+        served.entries.push_back(entry);
+      }
+      return true;
+    }
+    note_refusal(served, entry);
+  }
+  return false;
+}
+
+void Session::note_refusal(const Served& served, std::size_t entry) {
+  client_->note_failure("cuDNN refuses " +
+                        core::format_engine_config(served.answer->decision.entries[entry].config));
+}
+
+// The answer to a problem, null where cuDNN's own is to stand.
+const client::Answer* Session::answer_for(const core::Problem& problem, std::size_t context) {
+  const auto answer = client_->query(context, problem);
+  // A model knows convolutions alone: what it says of one with others fused to it means nothing.
+  if (!answer || !may_serve((*answer)->decision) ||
+      (problem.fusion != 0 && (*answer)->decision.source == core::Source::kPredicted) ||
+      mathematics_.unknown_for(problem, **answer)) {
+    return nullptr;
+  }
+  return *answer;
+}
+
+// What an answer needs to be built with, its first entry tried; null if none can be built.
+std::shared_ptr<Served> Session::offer(const RealCudnn& real,
+                                       const HeuristicsRecord& heuristics,
+                                       const client::Answer* answer,
+                                       std::size_t context) {
+  auto served = std::make_shared<Served>();
+  served->answer = answer;
+  served->context = context;
+  served->of_f32 = heuristics.of_f32;
+  served->graph = keep<GraphRecord>(descriptors_, heuristics.graph);
+  if (served->graph == nullptr) {
+    return nullptr;
+  }
+  if (heuristics.device_properties != nullptr) {
+    served->device_properties =
+        keep<DevicePropertiesRecord>(descriptors_, heuristics.device_properties);
+  }
+  return offer_entries(real, *served) ? served : nullptr;
+}
+
+bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor) {
+  auto heuristics = descriptors_.copy<HeuristicsRecord>(descriptor);
+  if (!heuristics || heuristics->strange || heuristics->mode == CUDNN_HEUR_MODE_FALLBACK ||
+      heuristics->mode < 0) {
+    return false;
+  }
+  std::optional<core::Problem> problem;
+  descriptors_.with<GraphRecord>(heuristics->graph,
+                                 [&problem](const GraphRecord& graph) { problem = graph.problem; });
+  if (problem && problem->x.type == core::DataType::kF32) {
+    heuristics->of_f32 = true;
+    descriptors_.with<HeuristicsRecord>(descriptor,
+                                        [](HeuristicsRecord& record) { record.of_f32 = true; });
+  }
+  const auto context = problem ? contexts_.of(real, heuristics->device_properties) : std::nullopt;
+  const client::Answer* answer = context ? answer_for(*problem, *context) : nullptr;
+  if (answer == nullptr) {
+    client_->note_passed_through();
+    client_->flush_if_due(kReportInterval);
+    return false;
+  }
+  const std::shared_ptr<Served> served = offer(real, *heuristics, answer, *context);
+  if (served == nullptr) {
+    return false;
+  }
+  // A measured answer holds something for each filter that any candidate passes; a predicted one
+  // knows only the configurations that the model has seen.
+  const bool complete = answer->decision.source == core::Source::kMeasured;
+  if (!complete && !covers_filters(*served, *problem)) {
+    served->following = finalize_own_list(real, descriptor);
+  }
+  descriptors_.with<HeuristicsRecord>(
+      descriptor, [&served](HeuristicsRecord& record) { record.served = served; });
+  client_->flush_if_due(kReportInterval);
+  return true;
+}
+
+std::int64_t Session::fetch(const RealCudnn& real,
+                            cudnnBackendDescriptor_t heuristics,
+                            const std::shared_ptr<Served>& served,
+                            std::int64_t requested,
+                            cudnnBackendDescriptor_t* configurations) {
+  const std::lock_guard lock(served->building);
+  std::vector<std::size_t>& offered = served->entries;
+  while (!offered.empty() && !build_entry(real, *served, offered.front(), configurations[0])) {
+    note_refusal(*served, offered.front());
+    offered.erase(offered.begin());
+  }
+  const std::size_t count = std::min(static_cast<std::size_t>(requested), offered.size());
+  for (std::size_t place = 0; place < count; ++place) {
+    ConfigurationRecord fresh;
+    fresh.filled = true;
+    fresh.entry = offered[place];
+    fresh.counter = counter_of(*served, fresh.entry);
+    fresh.of_f32 = served->of_f32;
+    if (place > 0) {
+      fresh.pending = served;
+    }
+    descriptors_.put(configurations[place], std::move(fresh));
+  }
+  std::int64_t more = 0;
+  const std::int64_t room = requested - static_cast<std::int64_t>(count);
+  if (served->following > 0 && room > 0 &&
+      real.get(heuristics,
+               CUDNN_ATTR_ENGINEHEUR_RESULTS,
+               CUDNN_TYPE_BACKEND_DESCRIPTOR,
+               std::min(room, served->following),
+               &more,
+               configurations + count) != CUDNN_STATUS_SUCCESS) {
+    more = 0;
+  }
+  return static_cast<std::int64_t>(count) + std::clamp<std::int64_t>(more, 0, room);
+}
+
+client::UseCounter* Session::counter_of(const Served& served, std::size_t entry) {
+  return client_->use_counter(
+      served.context, served.answer->key, served.answer->decision.entries[entry].config);
+}
+
+void Session::build_pending(const RealCudnn& real, cudnnBackendDescriptor_t configuration) {
+  std::shared_ptr<Served> served;
+  std::size_t entry = 0;
+  descriptors_.with<ConfigurationRecord>(configuration, [&](ConfigurationRecord& record) {
+    served.swap(record.pending);
+    entry = record.entry;
+  });
+  if (served == nullptr) {
+    return;
+  }
+  const std::lock_guard lock(served->building);
+  if (build_entry(real, *served, entry, configuration)) {
+    return;
+  }
+  note_refusal(*served, entry);
+  const std::size_t first = served->entries.front();
+  if (build_entry(real, *served, first, configuration)) {
+    client::UseCounter* counter = counter_of(*served, first);
+    descriptors_.with<ConfigurationRecord>(
+        configuration, [counter](ConfigurationRecord& record) { record.counter = counter; });
+  }
+}
+
+bool Session::is_filled(cudnnBackendDescriptor_t configuration) {
+  bool filled = false;
+  descriptors_.with<ConfigurationRecord>(
+      configuration, [&filled](const ConfigurationRecord& record) { filled = record.filled; });
+  return filled;
+}
+
+}  // namespace reformer::shim
