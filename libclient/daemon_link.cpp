@@ -113,6 +113,15 @@ Status DaemonLink::greet(Deadline deadline) {
   return core::ok_status();
 }
 
+// Whether a reply has come that nobody waits for any more.
+bool DaemonLink::hears_late_reply() {
+  int heard = 0;
+  while (stream_.is_open() && greeted_ && heard < kMaxStrayFrames && stream_.receive_now()) {
+    ++heard;
+  }
+  return heard > 0 && stream_.is_open();
+}
+
 // Looks, without waiting, whether the daemon has come back; if not, asks it for a sign of life.
 Status DaemonLink::probe() {
   const Error silent = core::make_error(ErrorCode::kUnavailable, "the daemon does not answer");
@@ -147,6 +156,11 @@ Status DaemonLink::probe() {
 }
 
 Status DaemonLink::ready(Deadline deadline) {
+  // On a busy machine a daemon that is well is late now and then. Its late reply is worth one more
+  // try at once; a second failure in a row is one.
+  if (suspended_ && back_off_ <= 2 * kFirstBackOff && hears_late_reply()) {
+    suspended_ = false;
+  }
   if (suspended_) {
     const bool may_wait = vain_wait_ < kNothingLost || vain_wait_ + deadline_ <= kMaxVainWait;
     if (!may_wait) {

@@ -24,7 +24,9 @@ struct ContextInfo {
 // The way to the daemon with a circuit breaker, so that a daemon that is away, hung or insane costs
 // an application next to nothing:
 //   - a request waits until its deadline at most;
-//   - after a failure the daemon is left alone for 100 ms, doubling to 30 s;
+//   - after a failure the daemon is left alone for 100 ms, doubling to 30 s; if it was only late,
+//   as
+//     its reply shows, and has answered since the failure before, it is asked again at once;
 //   - once kMaxVainWait has been waited for nothing, the link only probes: it sends without waiting
 //     and looks at a later request whether anything sane came back.
 //
@@ -63,6 +65,7 @@ class DaemonLink {
   core::Status declare(const ContextInfo& info, std::size_t index, Deadline deadline);
   core::Result<core::wire::Message> reply_to(std::uint32_t request_id, Deadline deadline);
   core::Status send(const core::wire::Message& message, std::uint32_t id, Deadline deadline);
+  bool hears_late_reply();
   core::Status probe();
   void forget_connection();
   void note_success();

@@ -106,6 +106,7 @@ struct Served {
   std::shared_ptr<Kept> graph;
   std::shared_ptr<Kept> device_properties;                              // may be null
   std::vector<std::pair<std::int32_t, std::unique_ptr<Kept>>> engines;  // by global index
+  std::vector<std::int32_t> refused;  // engines that cuDNN does not have for this graph
   // Where no entry passes a filter that the application may apply, cuDNN's own list follows behind:
   // at most so many entries of it.
   std::int64_t following = 0;

@@ -35,12 +35,8 @@ class Owned {
   cudnnBackendDescriptor_t descriptor_ = nullptr;
 };
 
-cudnnBackendDescriptor_t engine_of(const RealCudnn& real, Served& served, std::int32_t index) {
-  for (const auto& [known, engine] : served.engines) {
-    if (known == index) {
-      return engine->get();
-    }
-  }
+// Makes an engine; null if cuDNN refuses it.
+std::unique_ptr<Kept> make_engine(const RealCudnn& real, const Served& served, std::int32_t index) {
   Owned engine(real, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   const std::int64_t wide = index;
   if (!engine.set(
@@ -55,8 +51,26 @@ cudnnBackendDescriptor_t engine_of(const RealCudnn& real, Served& served, std::i
   auto kept = std::make_unique<Kept>(engine.get());
   kept->destroy_at_last(real.destroy);
   (void)engine.release();
-  served.engines.emplace_back(index, std::move(kept));
-  return served.engines.back().second->get();
+  return kept;
+}
+
+// The engine of the answer, made when it is first needed. Several entries share one, and a refusal
+// can cost cuDNN as much as an engine.
+cudnnBackendDescriptor_t engine_of(const RealCudnn& real, Served& served, std::int32_t index) {
+  for (const auto& [known, engine] : served.engines) {
+    if (known == index) {
+      return engine->get();
+    }
+  }
+  if (std::find(served.refused.begin(), served.refused.end(), index) != served.refused.end()) {
+    return nullptr;
+  }
+  std::unique_ptr<Kept> made = make_engine(real, served, index);
+  if (made == nullptr) {
+    served.refused.push_back(index);
+    return nullptr;
+  }
+  return served.engines.emplace_back(index, std::move(made)).second->get();
 }
 
 }  // namespace
