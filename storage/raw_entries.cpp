@@ -96,13 +96,13 @@ void read_log_into(const fs::path& path, RawEntries& entries) {
   });
 }
 
-bool opens(const fs::path& table, rocksdb::Env* env) {
+bool is_sound(const fs::path& table, rocksdb::Env* env) {
   rocksdb::Options options;
   if (env != nullptr) {
     options.env = env;
   }
   rocksdb::SstFileReader reader(options);
-  return reader.Open(table.string()).ok();
+  return reader.Open(table.string()).ok() && reader.VerifyChecksum().ok();
 }
 
 void read_table_into(const fs::path& path, RawEntries& entries) {
@@ -129,19 +129,23 @@ RawEntries read_raw(const fs::path& directory, rocksdb::Env* env) {
     read_log_into(log, entries);
   }
   for (const fs::path& table : files_in(directory, ".sst")) {
-    if (!opens(table, env)) {
+    if (!is_sound(table, env)) {
       read_table_into(table, entries);
     }
   }
   return entries;
 }
 
-bool manifest_is_torn(const fs::path& directory) {
+bool manifest_is_damaged(const fs::path& directory) {
   std::string manifest = contents_of(directory / "CURRENT");
   while (!manifest.empty() && manifest.back() == '\n') {
     manifest.pop_back();
   }
-  return manifest.starts_with("MANIFEST-") && condition_of(directory / manifest).torn_end;
+  if (!manifest.starts_with("MANIFEST-")) {
+    return false;
+  }
+  const LogCondition condition = condition_of(directory / manifest);
+  return condition.torn_end || condition.damaged_within;
 }
 
 std::string silent_damage(const fs::path& directory) {
@@ -150,7 +154,7 @@ std::string silent_damage(const fs::path& directory) {
       return fmt::format("{} is damaged", log.filename().string());
     }
   }
-  return manifest_is_torn(directory) ? "the MANIFEST is cut short or damaged" : "";
+  return manifest_is_damaged(directory) ? "the MANIFEST is cut short or damaged" : "";
 }
 
 }  // namespace reformer::storage

@@ -13,7 +13,8 @@ namespace reformer::storage {
 
 // The newest of each key in those files of a damaged database that RocksDB reads badly or not at
 // all: its logs (it passes over all that stands behind damage in a block of 32 KiB, and a repair
-// over families that have no table yet), and tables that it does not open.
+// over families that have no table yet), and damaged tables (it opens some of them not at all, and
+// a repair leaves them all out).
 struct RawEntries {
   struct Newest {
     std::uint64_t sequence = 0;
@@ -32,11 +33,12 @@ struct RawEntries {
 
 [[nodiscard]] RawEntries read_raw(const std::filesystem::path& directory, rocksdb::Env* env);
 
-// Whether the file that says which files are the database's does not end with an entry. RocksDB
-// takes that for an unfinished write, and deletes the tables that it does not know of.
-[[nodiscard]] bool manifest_is_torn(const std::filesystem::path& directory);
+// Whether the file that says which files are the database's holds anything but sound entries.
+// RocksDB takes some of that for an unfinished write, ends there, and deletes the files that it
+// then does not know of.
+[[nodiscard]] bool manifest_is_damaged(const std::filesystem::path& directory);
 // What RocksDB would not say when it opens the database, and go on without what stands behind:
-// damage within a log, a MANIFEST that does not end with an entry. Empty if there is none.
+// damage within a log, any in a MANIFEST. Empty if there is none.
 [[nodiscard]] std::string silent_damage(const std::filesystem::path& directory);
 
 }  // namespace reformer::storage

@@ -293,7 +293,7 @@ core::Result<Salvaged> salvage(const fs::path& directory,
                                rocksdb::Env* env) {
   const RawEntries raw = read_raw(directory, env);
   core::Result<DatabasePtr> from =
-      manifest_is_torn(directory)
+      manifest_is_damaged(directory)
           ? core::make_error(core::ErrorCode::kCorrupt, "it does not know all of its files")
           : open_damaged(directory, OpenMode::kReadOnly, schema, raw, env);
   if (!from.ok() && from.error().code != core::ErrorCode::kUnsupported) {

@@ -1,6 +1,6 @@
 // A whole reformerd under load, hurt again and again; counts what was acknowledged and lost.
 //
-//   torture --minutes N [--seed S]
+//   torture --minutes N [--seed S] [--only kill,stop,damage,full,hostile,slow,readonly,failing]
 //
 // Each round is one of: kill -9 at a random moment, with a sound disk or a slow one; a stopped
 // (SIGSTOP) daemon against a client; a file of the database damaged; the file system of the state
@@ -112,33 +112,27 @@ class Torture {
  public:
   explicit Torture(unsigned seed) : random_(seed), disk_(folder_) { start(); }
 
-  void round() {
-    switch (random_() % 11) {
-      case 0:
-        stopped_daemon();
-        break;
-      case 1:
-        damaged_file();
-        break;
-      case 2:
-        full_disk();
-        break;
-      case 3:
-        hostile_connections();
-        break;
+  // `only`: names of kinds of rounds; empty for all.
+  void round(std::string_view only) {
+    // As often as they come up.
+    static constexpr std::pair<const char*, void (Torture::*)()> kRounds[] = {
+      {"kill", &Torture::kill_round},
+      {"kill", &Torture::kill_round},
+      {"kill", &Torture::kill_round},
+      {"kill", &Torture::kill_round},
+      {"stop", &Torture::stopped_daemon},
+      {"damage", &Torture::damaged_file},
+      {"full", &Torture::full_disk},
+      {"hostile", &Torture::hostile_connections},
 #if defined(DISK_FAULTS)
-      case 4:
-        slow_disk();
-        break;
-      case 5:
-        read_only_disk();
-        break;
-      case 6:
-        failing_disk();
-        break;
+      {"slow", &Torture::slow_disk},
+      {"readonly", &Torture::read_only_disk},
+      {"failing", &Torture::failing_disk},
 #endif
-      default:
-        kill_under_load();
+    };
+    const auto& [name, run] = kRounds[random_() % std::size(kRounds)];
+    if (only.empty() || only.find(name) != std::string_view::npos) {
+      (this->*run)();
     }
   }
   void finish() {
@@ -183,11 +177,29 @@ class Torture {
     }
     client.greet();
     std::uint64_t lost = 0;
+    bool waited = false;
     for (auto channels = acknowledged_.begin(); channels != acknowledged_.end();) {
-      const auto found = client.query(sample_problem(*channels));
-      const bool whole = found.source == core::Source::kMeasured && found.entries.size() == 2 &&
-                         found.entries[0].time_us == static_cast<float>(1 + *channels % 97);
+      const auto is_whole = [&channels](const core::Decision& found) {
+        return found.source == core::Source::kMeasured && found.entries.size() == 2 &&
+               found.entries[0].time_us == static_cast<float>(1 + *channels % 97);
+      };
+      auto found = client.query(sample_problem(*channels));
+      if (!is_whole(found) && !waited) {  // it is published a moment after it was acknowledged
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+        waited = true;
+        found = client.query(sample_problem(*channels));
+      }
+      const bool whole = is_whole(found);
       lost += whole ? 0 : 1;
+      if (!whole && lost == may_be_lost + 1) {
+        fmt::print(stderr,
+                   "torture: {}: the one with {} channels, of {}: {}, {} entries\n",
+                   when,
+                   *channels,
+                   8 * (next_ - 1),
+                   static_cast<int>(found.source),
+                   found.entries.size());
+      }
       channels = whole ? std::next(channels) : acknowledged_.erase(channels);
     }
     (may_be_lost > 0 ? tally_.lost_with_damaged_files : tally_.lost) += lost;
@@ -208,7 +220,10 @@ class Torture {
     tally_.last_files = files;
   }
 
-  void kill_under_load(unsigned within_us = 60'000) {
+  void kill_round() {
+    kill_under_load(60'000);
+  }
+  void kill_under_load(unsigned within_us) {
     const std::atomic<bool> stop = false;
     std::jthread killer([pid = daemon_->pid(), after = random_() % within_us] {
       std::this_thread::sleep_for(std::chrono::microseconds(after));
@@ -422,11 +437,14 @@ class Torture {
 int main(int argc, char** argv) {
   double minutes = 0.1;
   unsigned seed = std::random_device{}();
+  std::string only;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::string(argv[i]) == "--minutes") {
       minutes = std::atof(argv[i + 1]);
     } else if (std::string(argv[i]) == "--seed") {
       seed = static_cast<unsigned>(std::atoi(argv[i + 1]));
+    } else if (std::string(argv[i]) == "--only") {
+      only = argv[i + 1];
     }
   }
   ::signal(SIGPIPE, SIG_IGN);
@@ -434,7 +452,7 @@ int main(int argc, char** argv) {
   Torture torture(seed);
   const auto end = Clock::now() + std::chrono::duration<double>(minutes * 60);
   while (Clock::now() < end) {
-    torture.round();
+    torture.round(only);
   }
   torture.finish();
   const Tally& t = torture.tally();
