@@ -137,13 +137,11 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
   }
   const auto context = problem ? contexts_.of(real, heuristics->device_properties) : std::nullopt;
   const client::Answer* answer = context ? answer_for(*problem, *context) : nullptr;
-  if (answer == nullptr) {
+  const std::shared_ptr<Served> served =
+      answer != nullptr ? offer(real, *heuristics, answer, *context) : nullptr;
+  if (served == nullptr) {
     client_->note_passed_through();
     client_->flush_if_due(kReportInterval);
-    return false;
-  }
-  const std::shared_ptr<Served> served = offer(real, *heuristics, answer, *context);
-  if (served == nullptr) {
     return false;
   }
   // A measured answer holds something for each filter that any candidate passes; a predicted one

@@ -1,5 +1,6 @@
 // The shim over a fake cuDNN, which fails and lies; and an application that forks, ends, and loses
 // its plugin or its daemon.
+#include "tests/daemon/running_daemon.h"
 #include "tests/libclient/fake_daemon.h"
 #include "tests/shim/run_example.h"
 
@@ -9,10 +10,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -22,16 +26,17 @@ using reformer::test::ExampleRun;
 using reformer::test::FakeDaemon;
 using reformer::test::run_program;
 using reformer::test::TemporaryFolder;
+using reformer::testing::RunningDaemon;
 
 // Five engines of the daemon's own, with knobs. A predicted answer is not complete: cuDNN's own
 // list follows behind it, because all of its entries are refused by someone.
-core::Decision decide(core::Source source, std::int32_t first_engine = 1) {
+core::Decision decide(core::Source source) {
   core::Decision decision;
   decision.source = source;
   decision.model = source == core::Source::kPredicted ? "m" : "";
   for (std::int32_t i = 0; i < 5; ++i) {
     core::DecisionEntry entry;
-    entry.config = core::EngineConfig(first_engine + i);
+    entry.config = core::EngineConfig(1 + i);
     (void)entry.config.add_knob({2, i});
     (void)entry.config.add_knob({5, i});
     entry.time_us = 10.0F + static_cast<float>(i);
@@ -152,8 +157,7 @@ BOOST_AUTO_TEST_CASE(a_plugin_and_cudnn_with_it_may_be_unloaded) {
   const TemporaryFolder folder;
   FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, measured);
   const ExampleRun run =
-      run_program("timeout 60 " FAKE_HOST " " FAKE_PLUGIN,
-                  environment(folder.file("socket")));
+      run_program("timeout 60 " FAKE_HOST " " FAKE_PLUGIN, environment(folder.file("socket")));
   BOOST_TEST(run.exit_code == 0);
   BOOST_TEST(daemon.problems_asked() == 5u);
 }
@@ -168,36 +172,59 @@ BOOST_DATA_TEST_CASE(a_process_ends_while_a_thread_waits_for_the_daemon,
   BOOST_TEST(run.seconds < 1.5);  // the thread would wait for 2 s
 }
 
+// A real daemon, which predicts.
+std::vector<std::string> predicting() {
+  return {"--timer", "none", "--model", REFORMER_SOURCE_DIR "/data/h200.reformer"};
+}
+
 BOOST_AUTO_TEST_CASE(the_daemon_is_killed_and_comes_back) {
-  const TemporaryFolder folder;
-  auto daemon = std::make_unique<FakeDaemon>(folder.file("socket"), Behaviour::kAnswer, measured);
-  Conversation application(FAKE_APPLICATION " daemon", folder.file("socket"));
+  const reformer::testing::Folder folder;
+  auto daemon = std::make_unique<RunningDaemon>(folder, predicting());
+  Conversation application(FAKE_APPLICATION " daemon", daemon->socket());
   BOOST_TEST(application.hear());
-  daemon.reset();
+  daemon->signal(SIGKILL);
+  BOOST_TEST(daemon->wait().has_value());
   application.say();
   BOOST_TEST(application.hear());
-  daemon = std::make_unique<FakeDaemon>(folder.file("socket"), Behaviour::kAnswer, measured);
+  daemon = std::make_unique<RunningDaemon>(folder, predicting());
   application.say();
   BOOST_TEST(application.end() == 0);
 }
 
-// Answers from measurements whose engines this cuDNN does not have.
 BOOST_AUTO_TEST_CASE(what_was_refused_is_counted_and_said) {
-  const TemporaryFolder folder;
-  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, [](const auto&, const auto&) {
-    return decide(core::Source::kMeasured, 1000);
-  });
-  Conversation application(FAKE_APPLICATION " refused", folder.file("socket"));
+  const reformer::testing::Folder folder;
+  const RunningDaemon daemon(folder, predicting());
+  Conversation application(FAKE_APPLICATION " refused", daemon.socket());
   BOOST_TEST(application.hear());
+  FILE* pipe =
+      ::popen((REFORMERCTL " --socket " + daemon.socket() + " clients --json").c_str(), "r");
+  BOOST_TEST_REQUIRE(pipe != nullptr);
+  std::string text(65536, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), pipe));
+  ::pclose(pipe);
   BOOST_TEST(application.end() == 0);
-  std::uint64_t failures = 0;
-  std::string last;
-  for (const auto& report : daemon.reports()) {
-    failures += report.failures;
-    last = report.last_failure.empty() ? last : report.last_failure;
+  const auto found = nlohmann::json::parse(text, nullptr, false);
+  BOOST_TEST_REQUIRE(!found.is_discarded(), text);
+  bool said = false;
+  for (const auto& row : found.is_array() ? found : found.value("rows", nlohmann::json::array())) {
+    said = said || (row.value("failures", 0) > 0 &&
+                    row.value("last_failure", "").starts_with("cuDNN refuses "));
   }
-  BOOST_TEST(failures >= 10u);  // five entries of two problems
-  BOOST_TEST(last.find("cuDNN refuses 1004") != std::string::npos, last);
+  BOOST_TEST(said, text);
+}
+
+// All that the shim takes from elsewhere is the C library's and the loader's.
+BOOST_AUTO_TEST_CASE(no_library_of_an_application_can_stand_in_for_the_shims_own) {
+  FILE* pipe = ::popen("nm -D --undefined-only " SHIM_PATH " | awk '$1 == \"U\" {print $2}'", "r");
+  BOOST_TEST_REQUIRE(pipe != nullptr);
+  char name[512];
+  int count = 0;
+  while (std::fscanf(pipe, "%511s", name) == 1) {
+    BOOST_TEST(std::string(name).find("@GLIBC_") != std::string::npos, name);
+    ++count;
+  }
+  ::pclose(pipe);
+  BOOST_TEST(count > 10);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -39,23 +39,19 @@ __attribute__((visibility("default"))) void* realloc(void* old, std::size_t byte
   allocations += counting ? 1 : 0;
   return __libc_realloc(old, bytes);
 }
-// What the shim has inside it under the same names, as an application's own libraries may have
-// them: it must not call these.
-__attribute__((visibility("default"))) unsigned long long XXH3_64bits(const void*, std::size_t) {
+// What the shim has inside it under the same names, as an application may have another version of
+// it: not to be called.
+__attribute__((visibility("default"))) void application_hash_problem() __asm__(
+    "_ZN8reformer4core12hash_problemEmRKNS0_7ProblemE");
+void application_hash_problem() {
   std::abort();
 }
-__attribute__((visibility("default"))) unsigned long long XXH3_64bits_withSeed(const void*,
-                                                                               std::size_t,
-                                                                               unsigned long long) {
+__attribute__((visibility("default"))) void application_hash_context() __asm__(
+    "_ZN8reformer4core12hash_contextERKNS0_7ContextE");
+void application_hash_context() {
   std::abort();
 }
 }
-namespace reformer::core {
-__attribute__((visibility("default"))) unsigned long long hash_problem(unsigned long long,
-                                                                       const void*) {
-  std::abort();
-}
-}  // namespace reformer::core
 
 namespace {
 

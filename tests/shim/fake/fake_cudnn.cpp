@@ -172,7 +172,7 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
     return CUDNN_STATUS_NOT_SUPPORTED;
   }
   if (at(descriptor)->type == CUDNN_BACKEND_ENGINE_DESCRIPTOR &&
-      at(descriptor)->engine >= kRefused) {
+      at(descriptor)->engine >= the_state.refused) {
     return CUDNN_STATUS_NOT_SUPPORTED;
   }
   at(descriptor)->finalised = true;

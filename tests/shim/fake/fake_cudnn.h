@@ -15,7 +15,6 @@ namespace fake_cudnn {
 
 inline constexpr std::int64_t kOwnList = 12;
 inline constexpr std::int64_t kOwnEngine = 100;
-inline constexpr std::int64_t kRefused = 1000;
 inline constexpr int kAlgorithms = 8;
 
 enum Function {
@@ -36,10 +35,11 @@ enum Function {
 
 struct State {
   std::array<std::atomic<std::uint64_t>, kFunctions> calls{};
-  std::atomic<int> failing{-1};            // this function fails...
-  std::atomic<std::int64_t> countdown{0};  // ...after so many calls that succeed...
-  std::atomic<std::int64_t> failures{0};   // ...so many times.
-  std::atomic<std::int64_t> live{0};       // descriptors
+  std::atomic<int> failing{-1};             // this function fails...
+  std::atomic<std::int64_t> countdown{0};   // ...after so many calls that succeed...
+  std::atomic<std::int64_t> failures{0};    // ...so many times.
+  std::atomic<std::int64_t> live{0};        // descriptors
+  std::atomic<std::int64_t> refused{1000};  // engines from this one on
   // What is said where a number of results is asked for, in place of the truth.
   std::atomic<bool> lies{false};
   std::atomic<bool> lies_reading{false};  // the same of the older API's descriptors

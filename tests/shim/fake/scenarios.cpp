@@ -183,6 +183,7 @@ void executions_are_timed() {
 }
 
 void everything_is_refused() {
+  fake_cudnn_state()->refused = 0;
   const Got got = use(1);
   expect(got.planned > 0 && !served(got), "cuDNN's own list");
   std::this_thread::sleep_for(std::chrono::milliseconds(5100));  // reports are due every 5 s
