@@ -149,6 +149,9 @@ BOOST_AUTO_TEST_CASE(calls_that_are_passed_on_allocate_nothing) {
 BOOST_AUTO_TEST_CASE(executions_are_put_between_events_rarely) {
   BOOST_TEST(run_scenario("executions", measured).exit_code == 0);
 }
+BOOST_AUTO_TEST_CASE(predictions_for_f32_wait_until_the_application_takes_tf32) {
+  BOOST_TEST(run_scenario("tf32", predicted).exit_code == 0);
+}
 BOOST_AUTO_TEST_CASE(parent_and_child_of_a_fork_both_go_on) {
   BOOST_TEST(run_scenario("fork", measured).exit_code == 0);
 }

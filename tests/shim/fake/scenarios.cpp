@@ -182,6 +182,31 @@ void executions_are_timed() {
   expect(events() == 2 * 12, "events: " + std::to_string(events()));
 }
 
+void tf32_is_learnt() {
+  // Without a note of tensor cores nothing is learnt from a plan.
+  fake_cudnn_state()->lie = CUDNN_NUMERICAL_NOTE_FFT;
+  fake_cudnn_state()->lies_notes = true;
+  const Got first = use(1, CUDNN_DATA_FLOAT);
+  const Got second = use(2, CUDNN_DATA_FLOAT);
+  expect(first.planned > 0 && !served(first) && !served(second), "f32 is held back");
+  expect(served(use(1, CUDNN_DATA_HALF)), "f16 is not");
+  fake_cudnn_state()->lies_notes = false;
+  const Got third = use(3, CUDNN_DATA_FLOAT);
+  expect(!served(third), "f32 is held back until a plan has tensor cores");
+  std::vector<std::jthread> threads;
+  std::atomic<int> wrong{0};
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&] {
+      for (std::int64_t n = 4; n < 40; ++n) {
+        wrong += served(use(n, CUDNN_DATA_FLOAT)) ? 0 : 1;
+        wrong += use(n % 3 + 1, CUDNN_DATA_FLOAT).engines == first.engines ? 0 : 1;
+      }
+    });
+  }
+  threads.clear();
+  expect(wrong == 0, "new f32 problems are served, old ones stay cuDNN's");
+}
+
 void everything_is_refused() {
   fake_cudnn_state()->refused = 0;
   const Got got = use(1);
