@@ -11,7 +11,8 @@
 namespace reformer::shim {
 
 // Set while this thread is inside the shim: a call that comes back is passed on.
-inline thread_local bool inside = false;
+// In the block that every thread has from the start: a preloaded library may, and it spares a call.
+[[gnu::tls_model("initial-exec")]] inline thread_local bool inside = false;
 class Inside {
  public:
   Inside() { inside = true; }

@@ -41,13 +41,16 @@ bool covers_filters(const Served& served, const core::Problem& problem) {
 template <typename Kind>
 std::shared_ptr<Kept> keep(Descriptors& descriptors, cudnnBackendDescriptor_t descriptor) {
   std::shared_ptr<Kept> kept;
-  auto fresh = std::make_shared<Kept>(descriptor);  // not under the lock
-  descriptors.with<Kind>(descriptor, [&](Kind& record) {
-    if (record.kept == nullptr) {
-      record.kept = std::move(fresh);
-    }
-    kept = record.kept;
-  });
+  descriptors.with<Kind>(descriptor, [&kept](const Kind& record) { kept = record.kept; });
+  if (kept == nullptr) {
+    auto fresh = std::make_shared<Kept>(descriptor);  // not under the lock
+    descriptors.with<Kind>(descriptor, [&](Kind& record) {
+      if (record.kept == nullptr) {
+        record.kept = std::move(fresh);
+      }
+      kept = record.kept;
+    });
+  }
   return kept;
 }
 
@@ -74,6 +77,7 @@ bool Session::offer_entries(const RealCudnn& real, Served& served) {
   const auto& entries = served.answer->decision.entries;
   for (std::size_t entry = 0; entry < entries.size(); ++entry) {
     if (try_entry(real, served, entry)) {
+      served.entries.reserve(entries.size() - entry);
       for (; entry < entries.size(); ++entry) {
         served.entries.push_back(entry);
       }

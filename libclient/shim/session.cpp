@@ -77,6 +77,9 @@ std::atomic<Session*> the_session{nullptr};
 }  // namespace
 
 Session* Session::get() noexcept {
+  if (Session* known = existing()) {
+    return known;
+  }
   try {
     std::call_once(made, [] { the_session.store(make(), std::memory_order_release); });
   } catch (...) {
