@@ -183,7 +183,9 @@ int minutes_of(std::string_view t) {
 core::Status apply_toml(std::string_view text, std::string_view file, Config& config) try {
   const toml::table table = toml::parse(text, file);
   auto known = settings(config);
-  for (const auto& [key, node] : table) {
+  for (const auto& entry : table) {
+    const toml::key& key = entry.first;  // no structured binding: clang 14 cannot capture one
+    const toml::node& node = entry.second;
     const auto where = fmt::format("{}:{}", file, node.source().begin.line);
     const auto found = std::find_if(known.begin(), known.end(), [&](const Setting& setting) {
       return key.str() == setting.name;
