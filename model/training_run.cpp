@@ -184,8 +184,8 @@ class Run {
       model.seen_shapes.push_back(static_cast<std::uint32_t>(corpus_.problems()[index].shape));
     }
     std::ranges::sort(model.seen_shapes);
-    const auto repeated = std::ranges::unique(model.seen_shapes);
-    model.seen_shapes.erase(repeated.begin(), repeated.end());
+    model.seen_shapes.erase(std::unique(model.seen_shapes.begin(), model.seen_shapes.end()),
+                            model.seen_shapes.end());
 
     ModelInfo& info = model.info;
     info.block = to_string(options_.block);
