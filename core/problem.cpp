@@ -130,10 +130,11 @@ std::array<std::int64_t, kTensorAxes> packed_strides(
   // Axes from the fastest-varying one outwards.
   constexpr std::array<std::size_t, kTensorAxes> kNchwOrder{4, 3, 2, 1, 0};
   constexpr std::array<std::size_t, kTensorAxes> kNhwcOrder{1, 4, 3, 2, 0};
-  std::int64_t stride = 1;
+  // Without a sign: dims that are too large wrap around, and are refused later.
+  std::uint64_t stride = 1;
   for (const std::size_t axis : layout == Layout::kNhwc ? kNhwcOrder : kNchwOrder) {
-    strides[axis] = stride;
-    stride *= dims[axis];
+    strides[axis] = static_cast<std::int64_t>(stride);
+    stride *= static_cast<std::uint64_t>(dims[axis]);
   }
   return strides;
 }

@@ -1,5 +1,9 @@
 #include "model/kernels.h"
 
+#ifdef REFORMER_WIDE_ISA
+#include <cpuid.h>
+#endif
+
 #include <array>
 
 namespace reformer::model {
@@ -17,13 +21,25 @@ extern const Kernels kKernels;
 }
 #endif
 
+#ifdef REFORMER_WIDE_ISA
+namespace {
+// clang 14 does not know it by name.
+bool supports_f16c() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+}  // namespace
+#endif
+
 std::span<const Kernels* const> supported_kernels() {
 #ifdef REFORMER_WIDE_ISA
   static constexpr std::array<const Kernels*, 3> kAll = {
       &isa_v2::kKernels, &isa_v3::kKernels, &isa_v4::kKernels};
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
-      !__builtin_cpu_supports("f16c")) {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !supports_f16c()) {
     return std::span(kAll).first(1);
   }
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&

@@ -91,7 +91,9 @@ class Reader {
   void operator()(std::vector<T>& values) {
     const std::size_t n = count(sizeof(T));
     values.resize(n);
-    std::memcpy(values.data(), bytes_.data(), n * sizeof(T));
+    if (n > 0) {  // memcpy takes no null pointer, even for nothing
+      std::memcpy(values.data(), bytes_.data(), n * sizeof(T));
+    }
     bytes_ = bytes_.subspan(n * sizeof(T));
   }
   template <typename T>

@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -98,6 +99,17 @@ std::size_t open_descriptors() {
     ++count;
   }
   return count;
+}
+
+// How many descriptors a program has that this one starts, beside its own.
+std::string descriptors_of_a_program() {
+  std::FILE* pipe = ::popen("ls /proc/self/fd | wc -l", "r");
+  char text[16] = {};
+  const std::size_t count = pipe != nullptr ? std::fread(text, 1, sizeof text - 1, pipe) : 0;
+  if (pipe != nullptr) {
+    ::pclose(pipe);
+  }
+  return {text, count};
 }
 
 // Milliseconds spent in queries that fail, asking for something new every 5 ms.
@@ -417,6 +429,37 @@ BOOST_AUTO_TEST_CASE(descriptors_do_not_leak) {
   }
   std::this_thread::sleep_for(milliseconds(50));  // the fake daemon's own ends
   BOOST_TEST(open_descriptors() <= before + 2);
+}
+
+// Neither the connection nor the table may be open in a program that the application starts, from
+// any thread and at any moment.
+BOOST_AUTO_TEST_CASE(a_program_that_the_application_starts_inherits_no_descriptor) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, always(7));
+  write_table(folder.file("socket.table"), 1, 11);
+  const std::string before = descriptors_of_a_program();
+  const auto client = make_client(folder.file("socket"));
+  const std::size_t context = add_context(*client);
+  std::atomic<bool> stop{false};
+  std::jthread asks([&] {
+    for (int n = 1; !stop; ++n) {
+      (void)client->query(context, problem(n));
+    }
+  });
+  while (!(*client->query(context, problem(2)))->decision.entries.size()) {
+  }
+  for (int i = 0; i < 20; ++i) {
+    BOOST_TEST(descriptors_of_a_program() == before);
+  }
+  const pid_t child = ::fork();
+  if (child == 0) {  // and from a child that has asked as well
+    (void)client->query(context, problem(3));
+    ::_exit(descriptors_of_a_program() == before ? 0 : 1);
+  }
+  int status = 0;
+  BOOST_TEST_REQUIRE(::waitpid(child, &status, 0) == child);
+  BOOST_TEST(status == 0);
+  stop = true;
 }
 
 BOOST_AUTO_TEST_CASE(uses_are_reported_together) {
