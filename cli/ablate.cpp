@@ -31,6 +31,7 @@ struct Arguments {
   double held_out_share = 0.2;
   std::string html;
   FamilyOptions families;
+  bool calibrate_families = true;
 };
 
 class Ablation {
@@ -192,6 +193,9 @@ void leave_families_out(Session& session, Arguments& arguments, bool preset_give
   if (arguments.plan.epochs > 0) {
     families.training.epochs = arguments.plan.epochs;
   }
+  if (!arguments.calibrate_families) {
+    families.training.folds = 0;
+  }
   families.seeds = arguments.seeds;
   families.threads = arguments.threads;
   study_families(session, families);
@@ -219,6 +223,10 @@ void add_ablate(CLI::App& app, Session& session) {
           "needs --shapes; calibrated, the default preset unless --preset is given")
       ->type_name("FILE")
       ->check(CLI::ExistingFile);
+  command->add_flag("!--no-calibration",
+                    arguments->calibrate_families,
+                    "With --hold-out-families: the judge learns from the validation problems only; "
+                    "a third of the time");
   command
       ->add_option("--shapes",
                    arguments->families.shapes,

@@ -222,20 +222,21 @@ BOOST_AUTO_TEST_CASE(ablate_leaves_every_problem_of_a_family_out) {
       return shapes.contains(shape_hash(r.key.problem));
     }));
   };
-  const auto outcome = reformerctl({"--json",
-                                    "ablate",
-                                    "--data",
-                                    folder.file("data.jsonl"),
-                                    "--hold-out-families",
-                                    folder.file("families.csv"),
-                                    "--shapes",
-                                    folder.file("shapes.csv"),
-                                    "--seeds",
-                                    "1",
-                                    "--epochs",
-                                    "2",
-                                    "--threads",
-                                    "2"});
+  std::vector<std::string> command = {"--json",
+                                      "ablate",
+                                      "--data",
+                                      folder.file("data.jsonl"),
+                                      "--hold-out-families",
+                                      folder.file("families.csv"),
+                                      "--shapes",
+                                      folder.file("shapes.csv"),
+                                      "--seeds",
+                                      "1",
+                                      "--epochs",
+                                      "2",
+                                      "--threads",
+                                      "2"};
+  const auto outcome = reformerctl(command);
   BOOST_REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
   BOOST_TEST(outcome.err.find("net/unknown") != std::string::npos);
   const json report = json::parse(outcome.out);
@@ -249,6 +250,13 @@ BOOST_AUTO_TEST_CASE(ablate_leaves_every_problem_of_a_family_out) {
   BOOST_TEST(two.at("training_problems") == records.size() - count(of_two));
   BOOST_TEST(report.at("all").at("problems") == count(of_one) + count(of_two));
   BOOST_TEST(one.at("served").at("geomean_slowdown").get<double>() >= 1);
+
+  // The judge's training does not touch the network.
+  command.emplace_back("--no-calibration");
+  const auto faster = reformerctl(command);
+  BOOST_REQUIRE_MESSAGE(faster.exit_code == 0, faster.err);
+  const json same = json::parse(faster.out).at("families")[0].at("model");
+  BOOST_TEST(same.at("geomean_slowdown") == one.at("model").at("geomean_slowdown"));
 }
 
 BOOST_AUTO_TEST_CASE(ablate_says_what_is_wrong) {
