@@ -32,6 +32,7 @@ struct Config {
   std::int64_t max_total_bytes = 256 << 20;  // that all clients may leave unread
   std::int64_t max_entries = 16;             // configurations in a published answer
   std::int64_t max_engines = 8;              // distinct engines among them
+  std::int64_t awake_after_miss_us = 5000;   // not sleeping: misses come in bursts
   core::BuildPolicy build_policy;
 
   // Verification.

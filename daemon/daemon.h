@@ -24,6 +24,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -149,6 +150,7 @@ class Daemon final : public LiveDaemon {
   std::unique_ptr<Retraining> retraining_;
   std::unique_ptr<Server> server_;
   Counters counters_;
+  const bool several_processors_ = std::thread::hardware_concurrency() > 1;
   LatencyHistogram hit_latency_;
   LatencyHistogram miss_latency_;
   bool table_complete_ = false;

@@ -2,6 +2,8 @@
 
 #include <uv.h>
 
+#include <sched.h>
+
 #include <cstdlib>
 #include <utility>
 
@@ -35,6 +37,9 @@ void close_handle(uv_handle_t* handle, void* /*unused*/) {
     case UV_ASYNC:
       uv_close(handle, [](uv_handle_t* h) { delete reinterpret_cast<uv_async_t*>(h); });
       break;
+    case UV_IDLE:
+      uv_close(handle, [](uv_handle_t* h) { delete reinterpret_cast<uv_idle_t*>(h); });
+      break;
     default:
       uv_close(handle, nullptr);
   }
@@ -50,6 +55,30 @@ Loop::Loop() : loop_(std::make_unique<uv_loop_s>()) {
   wake_->data = this;
   uv_async_init(
       loop_.get(), wake_, [](uv_async_t* async) { static_cast<Loop*>(async->data)->run_posted(); });
+  idle_ = new uv_idle_t;
+  idle_->data = this;
+  uv_idle_init(loop_.get(), idle_);
+}
+
+void Loop::stay_awake(std::chrono::microseconds duration) {
+  awake_until_ = std::chrono::steady_clock::now() + duration;
+  uv_idle_start(idle_, [](uv_idle_t* idle) { static_cast<Loop*>(idle->data)->spend_time_awake(); });
+}
+
+void Loop::spend_time_awake() {
+  constexpr int kPauses = 64;  // some microseconds, which a sibling thread of the core can use
+  if (std::chrono::steady_clock::now() >= awake_until_) {
+    uv_idle_stop(idle_);
+    return;
+  }
+  ::sched_yield();  // whoever shares the processor goes first
+  for (int i = 0; i < kPauses; ++i) {
+    __builtin_ia32_pause();
+  }
+}
+
+bool Loop::awake() const {
+  return uv_is_active(reinterpret_cast<const uv_handle_t*>(idle_)) != 0;
 }
 
 Loop::~Loop() {

@@ -294,6 +294,9 @@ void Daemon::finish_answer(PendingAnswer& pending) {
   const auto ns = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(took).count());
   (pending.misses.empty() ? hit_latency_ : miss_latency_).add(ns);
+  if (!pending.misses.empty() && config_.awake_after_miss_us > 0 && several_processors_) {
+    loop_.stay_awake(std::chrono::microseconds(config_.awake_after_miss_us));
+  }
   if (pending.query.verify_miss) {  // not while the client waits
     for (const std::size_t index : pending.misses) {
       enqueue(pending, index, pending.decisions[index]);

@@ -38,13 +38,17 @@ std::span<const Kernels* const> supported_kernels() {
 #ifdef REFORMER_WIDE_ISA
   static constexpr std::array<const Kernels*, 3> kAll = {
       &isa_v2::kKernels, &isa_v3::kKernels, &isa_v4::kKernels};
-  __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !supports_f16c()) {
-    return std::span(kAll).first(1);
-  }
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-  return std::span(kAll).first(avx512 ? 3 : 2);
+  // Asked once: CPUID takes tens of microseconds in a virtual machine.
+  static const std::size_t count = [] {
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !supports_f16c()) {
+      return std::size_t{1};
+    }
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+    return std::size_t{avx512 ? 3U : 2U};
+  }();
+  return std::span(kAll).first(count);
 #else
   static constexpr std::array<const Kernels*, 1> kAll = {&isa_v2::kKernels};
   return kAll;

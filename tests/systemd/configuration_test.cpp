@@ -60,6 +60,7 @@ auto values(const Config& c) {
                   c.max_engines,
                   c.build_policy.expected_uses,
                   c.build_policy.cheap_build_us,
+                  c.awake_after_miss_us,
                   c.timers,
                   c.worker,
                   c.allowed_libraries,
