@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <memory>
+#include <mutex>
 
 namespace reformer::shim {
 namespace {
@@ -164,8 +165,14 @@ DlvsymFunction real_dlvsym() noexcept {
   return reinterpret_cast<DlvsymFunction>(function);
 }
 
+std::mutex& loader_mutex() {
+  static auto* mutex = new std::mutex;  // not destroyed: used until the process has ended
+  return *mutex;
+}
+
 std::string loaded_library(std::string_view prefix) {
   LibrarySearch search{prefix, {}};
+  const std::lock_guard lock(loader_mutex());
   dl_iterate_phdr(search_library, &search);
   return search.path;
 }

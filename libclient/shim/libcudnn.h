@@ -3,6 +3,7 @@
 #include <cudnn.h>
 
 #include <atomic>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -38,6 +39,9 @@ using DlvsymFunction = void* (*)(void*, const char*, const char*);
 [[nodiscard]] DlsymFunction real_dlsym() noexcept;
 [[nodiscard]] DlvsymFunction real_dlvsym() noexcept;
 
+// Held while the loader's list is walked. To be taken around a fork: the loader's own lock is not
+// given back in a child whose parent was walking in another thread (glibc 2.36).
+std::mutex& loader_mutex();
 // Path of the loaded object whose file name begins with `prefix`; empty if there is none.
 [[nodiscard]] std::string loaded_library(std::string_view prefix);
 // A symbol of a library that is loaded already, without loading anything; null if there is none.

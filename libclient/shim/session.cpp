@@ -2,6 +2,7 @@
 
 #include "libclient/shim/device.h"
 #include "libclient/shim/engine.h"
+#include "libclient/shim/libcudnn.h"
 
 #include <pthread.h>
 
@@ -40,9 +41,11 @@ void Session::lock() {
   mathematics_.lock();
   found_.lock();
   sampler_.lock();
+  loader_mutex().lock();  // last: taken under any of the others
 }
 
 void Session::unlock() {
+  loader_mutex().unlock();
   sampler_.unlock();
   found_.unlock();
   mathematics_.unlock();
