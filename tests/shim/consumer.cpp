@@ -1,5 +1,7 @@
 #include "tests/shim/consumer.h"
 
+#include "examples/graph.h"
+
 #include "core/problem_text.h"
 
 #include <array>
@@ -87,35 +89,6 @@ Descriptor make_tensor(const CudnnTable& cudnn, const core::TensorSpec& spec, st
   return tensor;
 }
 
-// Attributes of an operation in the order convolution, x, w, y, alpha, beta.
-struct Operation {
-  cudnnBackendDescriptorType_t type;
-  std::array<cudnnBackendAttributeName_t, 6> names;
-};
-const std::array<Operation, 3> kOperations{{
-    {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
-     {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA}},
-    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
-     {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA}},
-    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
-     {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
-      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA}},
-}};
-
 Descriptor make_graph(const CudnnTable& cudnn, const core::Problem& problem) {
   const Descriptor x = make_tensor(cudnn, problem.x, 'x');
   const Descriptor w = make_tensor(cudnn, problem.w, 'w');
@@ -131,14 +104,15 @@ Descriptor make_graph(const CudnnTable& cudnn, const core::Problem& problem) {
   convolution.set_ints(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, flat(problem.stride));
   convolution.set_ints(CUDNN_ATTR_CONVOLUTION_DILATIONS, flat(problem.dilation));
   expect(convolution.finalize(), "finalise convolution");
-  const Operation& names = kOperations.at(static_cast<std::size_t>(problem.operation));
+  const example::OperationNames& names =
+      example::kOperations.at(static_cast<std::size_t>(problem.operation));
   Descriptor operation(cudnn, names.type);
   const Descriptor* parts[] = {&convolution, &x, &w, &y};
   for (std::size_t i = 0; i < 4; ++i) {
-    operation.set(names.names[i], CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &parts[i]->get());
+    operation.set(names.attributes[i], CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &parts[i]->get());
   }
-  operation.set_one(names.names[4], CUDNN_TYPE_FLOAT, 1.0F);
-  operation.set_one(names.names[5], CUDNN_TYPE_FLOAT, 0.0F);
+  operation.set_one(names.attributes[4], CUDNN_TYPE_FLOAT, 1.0F);
+  operation.set_one(names.attributes[5], CUDNN_TYPE_FLOAT, 0.0F);
   expect(operation.finalize(), "finalise operation");
   Descriptor graph(cudnn, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &operation.get());

@@ -1,3 +1,5 @@
+#include "examples/graph.h"
+
 #include "core/problem_text.h"
 #include "tests/shim/gpu/checks.h"
 #include "tests/shim/gpu/device.h"
@@ -203,7 +205,7 @@ bool run_as_native_graph(const Handle& handle,
 // several times over the same data, whose sums are inexact.
 void run_deterministic(const core::Problem& problem, const Handle& handle, Report& report) {
   const Options options;
-  const auto graph = make_graph(problem, handle.get());
+  const auto graph = example::make_graph(problem, handle.get());
   const std::string name = core::format_problem(problem);
   for (const auto& configuration : ask(*graph, CUDNN_HEUR_MODE_INSTANT, options)) {
     const Notes notes = notes_of(*configuration);
@@ -243,7 +245,7 @@ void use_whole_list(const core::Problem& problem,
                     const Options& options,
                     Report& report) {
   const std::string name = core::format_problem(problem);
-  const auto graph = make_graph(problem, handle == nullptr ? nullptr : handle->get());
+  const auto graph = example::make_graph(problem, handle == nullptr ? nullptr : handle->get());
   const Configurations configurations = ask(*graph, mode, options);
   std::size_t planned = 0;
   std::size_t native = 0;
@@ -293,7 +295,7 @@ void use_first(const core::Problem& problem,
                const Handle& handle,
                const Options& options,
                Report& report) {
-  const auto graph = make_graph(problem, handle.get());
+  const auto graph = example::make_graph(problem, handle.get());
   for (const auto& configuration : ask(*graph, CUDNN_HEUR_MODE_INSTANT, options)) {
     if (const auto plan = make_plan(*configuration, handle.get(), options)) {
       const Work work(problem, Filling::kWhole);
@@ -346,7 +348,7 @@ void check_threads(std::span<const core::Problem> problems,
       const Handle handle;
       for (std::size_t i = 0; i < problems.size(); ++i) {
         const core::Problem& problem = problems[(i + thread) % problems.size()];
-        const auto graph = make_graph(problem, handle.get());
+        const auto graph = example::make_graph(problem, handle.get());
         const Work work(problem, Filling::kWhole);
         bool ran = false;
         for (const auto& configuration : ask(*graph, CUDNN_HEUR_MODE_A, options)) {

@@ -5,7 +5,6 @@
 #include "core/problem.h"
 #include "tests/shim/gpu/report.h"
 
-#include <memory>
 #include <span>
 #include <string>
 
@@ -31,9 +30,5 @@ void check_threads(std::span<const reformer::core::Problem> problems,
 void check_legacy(std::span<const reformer::core::Problem> problems,
                   const Options& options,
                   Report& report);
-
-// Building descriptors, shared by the backend's checks.
-[[nodiscard]] std::unique_ptr<example::Descriptor> make_graph(
-    const reformer::core::Problem& problem, cudnnHandle_t handle);
 
 }  // namespace gpu_check

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "examples/backend.h"
+#include "examples/graph.h"
 
 #include "core/problem.h"
 #include "tests/shim/gpu/device.h"
@@ -25,7 +25,7 @@ class Described {
     example::check(cudnnCreateConvolutionDescriptor(&convolution),
                    "cudnnCreateConvolutionDescriptor");
     example::check(cudnnCreateActivationDescriptor(&relu), "cudnnCreateActivationDescriptor");
-    const cudnnDataType_t type = data_type(problem.x.type);
+    const cudnnDataType_t type = example::data_type(problem.x.type);
     set(x, type, problem.x);
     set(y, type, problem.y);
     const bool nhwc = reformer::core::layout_of(problem.w) == reformer::core::Layout::kNhwc;
@@ -71,11 +71,6 @@ class Described {
   cudnnActivationDescriptor_t relu = nullptr;
 
  private:
-  static cudnnDataType_t data_type(reformer::core::DataType type) {
-    return type == reformer::core::DataType::kF16    ? CUDNN_DATA_HALF
-           : type == reformer::core::DataType::kBf16 ? CUDNN_DATA_BFLOAT16
-                                                     : CUDNN_DATA_FLOAT;
-  }
   // Without the depth.
   static std::array<int, 4> four(const std::array<std::int64_t, 5>& values) {
     return {static_cast<int>(values[0]),
@@ -102,167 +97,102 @@ struct Call {
   void* y;
 };
 
-// The three operations of the interface by one set of names.
-struct Forward {
-  using Result = cudnnConvolutionFwdAlgoPerf_t;
+// An operand: its descriptor and its data.
+template <auto Descriptor, auto Data>
+struct Operand {
+  static auto descriptor(const Call& c) { return c.described.*Descriptor; }
+  static void* data(const Call& c) { return c.*Data; }
+};
+using OperandX = Operand<&Described::x, &Call::x>;
+using OperandW = Operand<&Described::w, &Call::w>;
+using OperandY = Operand<&Described::y, &Call::y>;
+
+// An operation of the interface. The three differ in their functions and in which operands are the
+// first, the second and the last, which is the result.
+template <typename Performance,
+          auto Get,
+          auto Find,
+          auto FindEx,
+          auto Run,
+          typename First,
+          typename Second,
+          typename Last>
+struct Operation {
+  using Result = Performance;
   static cudnnStatus_t get(const Call& c, int* returned, Result* results) {
-    return cudnnGetConvolutionForwardAlgorithm_v7(c.handle.get(),
-                                                  c.described.x,
-                                                  c.described.w,
-                                                  c.described.convolution,
-                                                  c.described.y,
-                                                  kMost,
-                                                  returned,
-                                                  results);
+    return choose(Get, c, returned, results);
   }
   static cudnnStatus_t find(const Call& c, int* returned, Result* results) {
-    return cudnnFindConvolutionForwardAlgorithm(c.handle.get(),
-                                                c.described.x,
-                                                c.described.w,
-                                                c.described.convolution,
-                                                c.described.y,
-                                                kMost,
-                                                returned,
-                                                results);
+    return choose(Find, c, returned, results);
   }
   static cudnnStatus_t find_ex(const Call& c, const Buffer& space, int* returned, Result* results) {
-    return cudnnFindConvolutionForwardAlgorithmEx(c.handle.get(),
-                                                  c.described.x,
-                                                  c.x,
-                                                  c.described.w,
-                                                  c.w,
-                                                  c.described.convolution,
-                                                  c.described.y,
-                                                  c.y,
-                                                  kMost,
-                                                  returned,
-                                                  results,
-                                                  space.get(),
-                                                  space.bytes());
+    return FindEx(c.handle.get(),
+                  First::descriptor(c),
+                  First::data(c),
+                  Second::descriptor(c),
+                  Second::data(c),
+                  c.described.convolution,
+                  Last::descriptor(c),
+                  Last::data(c),
+                  kMost,
+                  returned,
+                  results,
+                  space.get(),
+                  space.bytes());
   }
   static cudnnStatus_t run(const Call& c, const Result& result, const Buffer& space) {
-    return cudnnConvolutionForward(c.handle.get(),
-                                   &kOne,
-                                   c.described.x,
-                                   c.x,
-                                   c.described.w,
-                                   c.w,
-                                   c.described.convolution,
-                                   result.algo,
-                                   space.get(),
-                                   space.bytes(),
-                                   &kZero,
-                                   c.described.y,
-                                   c.y);
+    return Run(c.handle.get(),
+               &kOne,
+               First::descriptor(c),
+               First::data(c),
+               Second::descriptor(c),
+               Second::data(c),
+               c.described.convolution,
+               result.algo,
+               space.get(),
+               space.bytes(),
+               &kZero,
+               Last::descriptor(c),
+               Last::data(c));
+  }
+
+ private:
+  template <typename Function>
+  static cudnnStatus_t choose(Function function, const Call& c, int* returned, Result* results) {
+    return function(c.handle.get(),
+                    First::descriptor(c),
+                    Second::descriptor(c),
+                    c.described.convolution,
+                    Last::descriptor(c),
+                    kMost,
+                    returned,
+                    results);
   }
 };
 
-struct BackwardData {
-  using Result = cudnnConvolutionBwdDataAlgoPerf_t;
-  static cudnnStatus_t get(const Call& c, int* returned, Result* results) {
-    return cudnnGetConvolutionBackwardDataAlgorithm_v7(c.handle.get(),
-                                                       c.described.w,
-                                                       c.described.y,
-                                                       c.described.convolution,
-                                                       c.described.x,
-                                                       kMost,
-                                                       returned,
-                                                       results);
-  }
-  static cudnnStatus_t find(const Call& c, int* returned, Result* results) {
-    return cudnnFindConvolutionBackwardDataAlgorithm(c.handle.get(),
-                                                     c.described.w,
-                                                     c.described.y,
-                                                     c.described.convolution,
-                                                     c.described.x,
-                                                     kMost,
-                                                     returned,
-                                                     results);
-  }
-  static cudnnStatus_t find_ex(const Call& c, const Buffer& space, int* returned, Result* results) {
-    return cudnnFindConvolutionBackwardDataAlgorithmEx(c.handle.get(),
-                                                       c.described.w,
-                                                       c.w,
-                                                       c.described.y,
-                                                       c.y,
-                                                       c.described.convolution,
-                                                       c.described.x,
-                                                       c.x,
-                                                       kMost,
-                                                       returned,
-                                                       results,
-                                                       space.get(),
-                                                       space.bytes());
-  }
-  static cudnnStatus_t run(const Call& c, const Result& result, const Buffer& space) {
-    return cudnnConvolutionBackwardData(c.handle.get(),
-                                        &kOne,
-                                        c.described.w,
-                                        c.w,
-                                        c.described.y,
-                                        c.y,
-                                        c.described.convolution,
-                                        result.algo,
-                                        space.get(),
-                                        space.bytes(),
-                                        &kZero,
-                                        c.described.x,
-                                        c.x);
-  }
-};
-
-struct BackwardFilter {
-  using Result = cudnnConvolutionBwdFilterAlgoPerf_t;
-  static cudnnStatus_t get(const Call& c, int* returned, Result* results) {
-    return cudnnGetConvolutionBackwardFilterAlgorithm_v7(c.handle.get(),
-                                                         c.described.x,
-                                                         c.described.y,
-                                                         c.described.convolution,
-                                                         c.described.w,
-                                                         kMost,
-                                                         returned,
-                                                         results);
-  }
-  static cudnnStatus_t find(const Call& c, int* returned, Result* results) {
-    return cudnnFindConvolutionBackwardFilterAlgorithm(c.handle.get(),
-                                                       c.described.x,
-                                                       c.described.y,
-                                                       c.described.convolution,
-                                                       c.described.w,
-                                                       kMost,
-                                                       returned,
-                                                       results);
-  }
-  static cudnnStatus_t find_ex(const Call& c, const Buffer& space, int* returned, Result* results) {
-    return cudnnFindConvolutionBackwardFilterAlgorithmEx(c.handle.get(),
-                                                         c.described.x,
-                                                         c.x,
-                                                         c.described.y,
-                                                         c.y,
-                                                         c.described.convolution,
-                                                         c.described.w,
-                                                         c.w,
-                                                         kMost,
-                                                         returned,
-                                                         results,
-                                                         space.get(),
-                                                         space.bytes());
-  }
-  static cudnnStatus_t run(const Call& c, const Result& result, const Buffer& space) {
-    return cudnnConvolutionBackwardFilter(c.handle.get(),
-                                          &kOne,
-                                          c.described.x,
-                                          c.x,
-                                          c.described.y,
-                                          c.y,
-                                          c.described.convolution,
-                                          result.algo,
-                                          space.get(),
-                                          space.bytes(),
-                                          &kZero,
-                                          c.described.w,
-                                          c.w);
-  }
-};
+using Forward = Operation<cudnnConvolutionFwdAlgoPerf_t,
+                          &cudnnGetConvolutionForwardAlgorithm_v7,
+                          &cudnnFindConvolutionForwardAlgorithm,
+                          &cudnnFindConvolutionForwardAlgorithmEx,
+                          &cudnnConvolutionForward,
+                          OperandX,
+                          OperandW,
+                          OperandY>;
+using BackwardData = Operation<cudnnConvolutionBwdDataAlgoPerf_t,
+                               &cudnnGetConvolutionBackwardDataAlgorithm_v7,
+                               &cudnnFindConvolutionBackwardDataAlgorithm,
+                               &cudnnFindConvolutionBackwardDataAlgorithmEx,
+                               &cudnnConvolutionBackwardData,
+                               OperandW,
+                               OperandY,
+                               OperandX>;
+using BackwardFilter = Operation<cudnnConvolutionBwdFilterAlgoPerf_t,
+                                 &cudnnGetConvolutionBackwardFilterAlgorithm_v7,
+                                 &cudnnFindConvolutionBackwardFilterAlgorithm,
+                                 &cudnnFindConvolutionBackwardFilterAlgorithmEx,
+                                 &cudnnConvolutionBackwardFilter,
+                                 OperandX,
+                                 OperandY,
+                                 OperandW>;
 
 }  // namespace gpu_check

@@ -10,6 +10,8 @@
 //                deterministic engines must be the same
 // --device-prop  device properties in JSON instead of a GPU: lists and plans only
 // Prints a JSON line a check. Exit code 0 if all is well, 1 if not, 77 without a GPU.
+#include "examples/graph.h"
+
 #include "core/problem_text.h"
 #include "tests/shim/gpu/checks.h"
 #include "tests/shim/gpu/device.h"
@@ -18,6 +20,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <sstream>
 #include <vector>
 
@@ -47,14 +50,7 @@ constexpr const char* kProblems[] = {
 std::unique_ptr<example::Descriptor> read_properties(const char* path) {
   std::stringstream text;
   text << std::ifstream(path).rdbuf();
-  const std::string json = text.str();
-  auto properties = std::make_unique<example::Descriptor>(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
-  properties->set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION,
-                  CUDNN_TYPE_CHAR,
-                  static_cast<std::int64_t>(json.size()),
-                  json.data());
-  properties->finalize();
-  return properties;
+  return example::device_properties(text.str());
 }
 
 }  // namespace
