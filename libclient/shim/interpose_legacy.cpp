@@ -69,13 +69,8 @@ cudnnGetConvolutionForwardAlgorithm_v7(cudnnHandle_t handle,
                                        int* returned,
                                        cudnnConvolutionFwdAlgoPerf_t* results) {
   REAL(cudnnGetConvolutionForwardAlgorithm_v7);
-  return reformer::shim::get(function,
-                             handle,
-                             x,
-                             w,
-                             conv,
-                             y,
-                             Results<cudnnConvolutionFwdAlgoPerf_t>{requested, returned, results});
+  return reformer::shim::get(
+      function, handle, x, w, conv, y, Results{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t cudnnFindConvolutionForwardAlgorithm(cudnnHandle_t handle,
@@ -87,13 +82,8 @@ EXPORT cudnnStatus_t cudnnFindConvolutionForwardAlgorithm(cudnnHandle_t handle,
                                                           int* returned,
                                                           cudnnConvolutionFwdAlgoPerf_t* results) {
   REAL(cudnnFindConvolutionForwardAlgorithm);
-  return reformer::shim::find(function,
-                              handle,
-                              x,
-                              w,
-                              conv,
-                              y,
-                              Results<cudnnConvolutionFwdAlgoPerf_t>{requested, returned, results});
+  return reformer::shim::find(
+      function, handle, x, w, conv, y, Results{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t cudnnFindConvolutionForwardAlgorithmEx(cudnnHandle_t handle,
@@ -110,15 +100,14 @@ EXPORT cudnnStatus_t cudnnFindConvolutionForwardAlgorithmEx(cudnnHandle_t handle
                                                             void* workspace,
                                                             size_t bytes) {
   REAL(cudnnFindConvolutionForwardAlgorithmEx);
-  return reformer::shim::find_ex(
-      function,
-      handle,
-      With<cudnnTensorDescriptor_t, const void>{x, x_data},
-      With<cudnnFilterDescriptor_t, const void>{w, w_data},
-      conv,
-      With<cudnnTensorDescriptor_t, void>{y, y_data},
-      Results<cudnnConvolutionFwdAlgoPerf_t>{requested, returned, results},
-      {workspace, bytes});
+  return reformer::shim::find_ex(function,
+                                 handle,
+                                 With{x, x_data},
+                                 With{w, w_data},
+                                 conv,
+                                 With{y, y_data},
+                                 Results{requested, returned, results},
+                                 {workspace, bytes});
 }
 
 EXPORT cudnnStatus_t
@@ -132,13 +121,7 @@ cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle,
                                             cudnnConvolutionBwdDataAlgoPerf_t* results) {
   REAL(cudnnGetConvolutionBackwardDataAlgorithm_v7);
   return reformer::shim::get(
-      function,
-      handle,
-      w,
-      dy,
-      conv,
-      dx,
-      Results<cudnnConvolutionBwdDataAlgoPerf_t>{requested, returned, results});
+      function, handle, w, dy, conv, dx, Results{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t
@@ -152,13 +135,7 @@ cudnnFindConvolutionBackwardDataAlgorithm(cudnnHandle_t handle,
                                           cudnnConvolutionBwdDataAlgoPerf_t* results) {
   REAL(cudnnFindConvolutionBackwardDataAlgorithm);
   return reformer::shim::find(
-      function,
-      handle,
-      w,
-      dy,
-      conv,
-      dx,
-      Results<cudnnConvolutionBwdDataAlgoPerf_t>{requested, returned, results});
+      function, handle, w, dy, conv, dx, Results{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t
@@ -176,15 +153,14 @@ cudnnFindConvolutionBackwardDataAlgorithmEx(cudnnHandle_t handle,
                                             void* workspace,
                                             size_t bytes) {
   REAL(cudnnFindConvolutionBackwardDataAlgorithmEx);
-  return reformer::shim::find_ex(
-      function,
-      handle,
-      With<cudnnFilterDescriptor_t, const void>{w, w_data},
-      With<cudnnTensorDescriptor_t, const void>{dy, dy_data},
-      conv,
-      With<cudnnTensorDescriptor_t, void>{dx, dx_data},
-      Results<cudnnConvolutionBwdDataAlgoPerf_t>{requested, returned, results},
-      {workspace, bytes});
+  return reformer::shim::find_ex(function,
+                                 handle,
+                                 With{w, w_data},
+                                 With{dy, dy_data},
+                                 conv,
+                                 With{dx, dx_data},
+                                 Results{requested, returned, results},
+                                 {workspace, bytes});
 }
 
 EXPORT cudnnStatus_t
@@ -198,13 +174,7 @@ cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle,
                                               cudnnConvolutionBwdFilterAlgoPerf_t* results) {
   REAL(cudnnGetConvolutionBackwardFilterAlgorithm_v7);
   return reformer::shim::get(
-      function,
-      handle,
-      x,
-      dy,
-      conv,
-      dw,
-      Results<cudnnConvolutionBwdFilterAlgoPerf_t>{requested, returned, results});
+      function, handle, x, dy, conv, dw, Results{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t
@@ -218,13 +188,7 @@ cudnnFindConvolutionBackwardFilterAlgorithm(cudnnHandle_t handle,
                                             cudnnConvolutionBwdFilterAlgoPerf_t* results) {
   REAL(cudnnFindConvolutionBackwardFilterAlgorithm);
   return reformer::shim::find(
-      function,
-      handle,
-      x,
-      dy,
-      conv,
-      dw,
-      Results<cudnnConvolutionBwdFilterAlgoPerf_t>{requested, returned, results});
+      function, handle, x, dy, conv, dw, Results{requested, returned, results});
 }
 
 EXPORT cudnnStatus_t
@@ -242,15 +206,14 @@ cudnnFindConvolutionBackwardFilterAlgorithmEx(cudnnHandle_t handle,
                                               void* workspace,
                                               size_t bytes) {
   REAL(cudnnFindConvolutionBackwardFilterAlgorithmEx);
-  return reformer::shim::find_ex(
-      function,
-      handle,
-      With<cudnnTensorDescriptor_t, const void>{x, x_data},
-      With<cudnnTensorDescriptor_t, const void>{dy, dy_data},
-      conv,
-      With<cudnnFilterDescriptor_t, void>{dw, dw_data},
-      Results<cudnnConvolutionBwdFilterAlgoPerf_t>{requested, returned, results},
-      {workspace, bytes});
+  return reformer::shim::find_ex(function,
+                                 handle,
+                                 With{x, x_data},
+                                 With{dy, dy_data},
+                                 conv,
+                                 With{dw, dw_data},
+                                 Results{requested, returned, results},
+                                 {workspace, bytes});
 }
 
 }  // extern "C"

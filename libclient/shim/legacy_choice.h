@@ -44,6 +44,9 @@ struct Results {
   }
 };
 
+template <typename Performance>
+Results(int, int*, Performance*) -> Results<Performance>;
+
 // cuDNN's own answer comes first, as it is needed for the workspaces; then its order is looked at.
 template <typename Performance, typename Get>
 cudnnStatus_t get_and_order(cudnnHandle_t handle,
@@ -107,16 +110,9 @@ cudnnStatus_t get(Function function,
                   Second second,
                   Convolution convolution,
                   Last last,
-                  const Results<Performance>& results) {
-  return get_and_order(handle, describe(first, second, convolution, last), results, [&] {
-    return function(handle,
-                    first,
-                    second,
-                    convolution,
-                    last,
-                    results.requested,
-                    results.returned,
-                    results.values);
+                  const Results<Performance>& r) {
+  return get_and_order(handle, describe(first, second, convolution, last), r, [&] {
+    return function(handle, first, second, convolution, last, r.requested, r.returned, r.values);
   });
 }
 template <typename Function, typename First, typename Second, typename Last, typename Performance>
@@ -126,16 +122,9 @@ cudnnStatus_t find(Function function,
                    Second second,
                    Convolution convolution,
                    Last last,
-                   const Results<Performance>& results) {
-  return search_once(handle, describe(first, second, convolution, last), 0, results, [&] {
-    return function(handle,
-                    first,
-                    second,
-                    convolution,
-                    last,
-                    results.requested,
-                    results.returned,
-                    results.values);
+                   const Results<Performance>& r) {
+  return search_once(handle, describe(first, second, convolution, last), 0, r, [&] {
+    return function(handle, first, second, convolution, last, r.requested, r.returned, r.values);
   });
 }
 // A descriptor and its data.
@@ -144,6 +133,8 @@ struct With {
   Descriptor descriptor;
   Data* data;
 };
+template <typename Descriptor, typename Data>
+With(Descriptor, Data*) -> With<Descriptor, Data>;
 struct Workspace {
   void* data;
   std::size_t bytes;

@@ -302,6 +302,22 @@ cudnnStatus_t cudnnGetConvolutionMathType(cudnnConvolutionDescriptor_t, cudnnMat
                      Performance* results) {                  \
     return answer(kFind, requested, returned, results);       \
   }
+#define FIND_EX(name, First, Second, Third, Fourth, Performance) \
+  cudnnStatus_t name(cudnnHandle_t,                              \
+                     First,                                      \
+                     const void*,                                \
+                     Second,                                     \
+                     const void*,                                \
+                     Third,                                      \
+                     Fourth,                                     \
+                     void*,                                      \
+                     const int requested,                        \
+                     int* returned,                              \
+                     Performance* results,                       \
+                     void*,                                      \
+                     size_t) {                                   \
+    return answer(kFind, requested, returned, results);          \
+  }
 using T = const cudnnTensorDescriptor_t;
 using F = const cudnnFilterDescriptor_t;
 using C = const cudnnConvolutionDescriptor_t;
@@ -311,53 +327,9 @@ GET(cudnnGetConvolutionBackwardFilterAlgorithm_v7, T, T, C, F, cudnnConvolutionB
 FIND(cudnnFindConvolutionForwardAlgorithm, T, F, C, T, cudnnConvolutionFwdAlgoPerf_t)
 FIND(cudnnFindConvolutionBackwardDataAlgorithm, F, T, C, T, cudnnConvolutionBwdDataAlgoPerf_t)
 FIND(cudnnFindConvolutionBackwardFilterAlgorithm, T, T, C, F, cudnnConvolutionBwdFilterAlgoPerf_t)
-
-cudnnStatus_t cudnnFindConvolutionForwardAlgorithmEx(cudnnHandle_t,
-                                                     T,
-                                                     const void*,
-                                                     F,
-                                                     const void*,
-                                                     C,
-                                                     T,
-                                                     void*,
-                                                     const int requested,
-                                                     int* returned,
-                                                     cudnnConvolutionFwdAlgoPerf_t* results,
-                                                     void*,
-                                                     size_t) {
-  return answer(kFind, requested, returned, results);
-}
-cudnnStatus_t cudnnFindConvolutionBackwardDataAlgorithmEx(
-    cudnnHandle_t,
-    F,
-    const void*,
-    T,
-    const void*,
-    C,
-    T,
-    void*,
-    const int requested,
-    int* returned,
-    cudnnConvolutionBwdDataAlgoPerf_t* results,
-    void*,
-    size_t) {
-  return answer(kFind, requested, returned, results);
-}
-cudnnStatus_t cudnnFindConvolutionBackwardFilterAlgorithmEx(
-    cudnnHandle_t,
-    T,
-    const void*,
-    T,
-    const void*,
-    C,
-    F,
-    void*,
-    const int requested,
-    int* returned,
-    cudnnConvolutionBwdFilterAlgoPerf_t* results,
-    void*,
-    size_t) {
-  return answer(kFind, requested, returned, results);
-}
+FIND_EX(cudnnFindConvolutionForwardAlgorithmEx, T, F, C, T, cudnnConvolutionFwdAlgoPerf_t)
+FIND_EX(cudnnFindConvolutionBackwardDataAlgorithmEx, F, T, C, T, cudnnConvolutionBwdDataAlgoPerf_t)
+FIND_EX(
+    cudnnFindConvolutionBackwardFilterAlgorithmEx, T, T, C, F, cudnnConvolutionBwdFilterAlgoPerf_t)
 
 }  // extern "C"
