@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/sweep_clock.h"
 #include "cli/sweep_output.h"
 #include "cli/sweep_pipeline.h"
 #include "cli/sweep_space.h"
@@ -32,7 +33,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kExploreBuildSeconds = 20;  // then the rest of a knob space is left out
+constexpr std::chrono::seconds kExploreBuildTime{20};  // then the rest of a knob space is left out
 
 struct Options {
   std::size_t random = 0;
@@ -60,10 +61,6 @@ struct Options {
 std::atomic<bool> interrupted = false;
 void on_signal(int) {
   interrupted = true;
-}
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 core::Result<std::vector<core::Problem>> problems_of(const Options& options) {
@@ -157,12 +154,8 @@ core::Result<core::Record> record_of(const Options& options,
   if (!planner) {
     return planner.error();
   }
-  const auto more = cudnn::explore_best(**planner, *record);
-  const Clock::time_point begun = Clock::now();
-  const auto candidates = planner.value()->enumerate(
-      prepared.problem, more, {.enough = [&] {
-        return interrupted.load() || seconds_since(begun) > kExploreBuildSeconds;
-      }});
+  const auto candidates = cudnn::enumerate_explored(
+      **planner, *record, {}, {}, kExploreBuildTime, [] { return interrupted.load(); });
   if (!candidates) {
     return candidates.error();
   }
@@ -232,15 +225,16 @@ core::Status check(const Options& options) {
 // The problems of a sweep, without those that the output has already.
 core::Result<std::vector<core::Problem>> problems_left(const Options& options) {
   auto problems = problems_of(options);
+  if (!problems) {
+    return problems;
+  }
   std::unordered_set<core::KeyHash, core::KeyHasher> done;
   if (options.resume) {
     done = already_done(options.out);
   }
-  if (problems) {
-    std::erase_if(*problems, [&done](const core::Problem& problem) {
-      return !done.insert(core::hash_problem(0, problem)).second;
-    });
-  }
+  std::erase_if(*problems, [&done](const core::Problem& problem) {
+    return !done.insert(core::hash_problem(0, problem)).second;
+  });
   return problems;
 }
 

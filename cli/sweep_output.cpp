@@ -1,5 +1,6 @@
 #include "cli/sweep_output.h"
 
+#include "cli/sweep_clock.h"
 #include "interchange/measurements.h"
 
 #include <fmt/format.h>
@@ -12,14 +13,6 @@
 #include <utility>
 
 namespace reformer::cli {
-namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-}  // namespace
-
 Output::Output(std::string path, bool append)
     : path_(std::move(path)),
       file_(::open(

@@ -1,5 +1,7 @@
 #include "cli/sweep_pipeline.h"
 
+#include "cli/sweep_clock.h"
+
 #include <fmt/format.h>
 
 #include <sys/resource.h>
@@ -18,10 +20,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kWatchPeriod{200};
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // The thread that launches kernels goes before those that build plans.
 void be_modest() {

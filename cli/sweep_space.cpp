@@ -12,6 +12,8 @@
 namespace reformer::cli {
 namespace {
 
+constexpr std::int64_t kLargestBatch = 128;  // of draw_from_shapes
+
 constexpr std::array<core::Operation, 4> kOperations{core::Operation::kForward,
                                                      core::Operation::kForward,
                                                      core::Operation::kDataGradient,
@@ -158,8 +160,6 @@ core::Result<std::vector<core::Problem>> read_problem_lines(const std::filesyste
   return problems;
 }
 
-constexpr std::int64_t kLargestBatch = 128;  // of draw_from_shapes
-
 core::Result<std::vector<core::Problem>> draw_from_shapes(const std::filesystem::path& path,
                                                           std::size_t count,
                                                           std::uint64_t seed,
@@ -176,15 +176,16 @@ core::Result<std::vector<core::Problem>> draw_from_shapes(const std::filesystem:
   const auto below = [&random](std::size_t limit) {
     return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random);
   };
-  const auto first =
-      static_cast<unsigned>(std::bit_width(static_cast<std::uint64_t>(smallest_batch) * 2 - 1) - 1);
-  const auto last = static_cast<unsigned>(std::bit_width(std::uint64_t{kLargestBatch}) - 1);
+  // Exponents of two.
+  const int first = std::countr_zero(std::bit_ceil(static_cast<std::uint64_t>(smallest_batch)));
+  const int last = std::countr_zero(static_cast<std::uint64_t>(kLargestBatch));
   std::vector<core::Problem> problems;
   for (std::size_t tries = 0; problems.size() < count && tries < 100 * count + 100; ++tries) {
     const LayerShape& shape = (*shapes)[below(shapes->size())];
     core::Problem problem;
     problem.operation = kOperations[below(kOperations.size())];
-    problem.x.dims = {std::int64_t{1} << (first + below(last - first + 1)),
+    problem.x.dims = {std::int64_t{1} << (first + static_cast<int>(below(
+                                                      static_cast<std::size_t>(last - first + 1)))),
                       shape.c,
                       1,
                       shape.image[1],

@@ -48,4 +48,19 @@ std::vector<core::EngineConfig> explore_best(Planner& planner,
   return found;
 }
 
+core::Result<Enumeration> enumerate_explored(Planner& planner,
+                                             const core::Record& measured,
+                                             std::vector<core::EngineConfig> extra,
+                                             EnumerationLimits limits,
+                                             std::chrono::seconds build_time,
+                                             const std::function<bool()>& stop) {
+  const auto more = explore_best(planner, measured);
+  extra.insert(extra.end(), more.begin(), more.end());
+  const auto deadline = std::chrono::steady_clock::now() + build_time;
+  limits.enough = [&stop, deadline] {
+    return stop() || std::chrono::steady_clock::now() > deadline;
+  };
+  return planner.enumerate(measured.key.problem, extra, limits);
+}
+
 }  // namespace reformer::cudnn

@@ -2,10 +2,13 @@
 
 #include "core/engine_config.h"
 #include "core/record.h"
+#include "core/result.h"
 #include "cudnn/planner.h"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 // Beyond cuDNN's lists: the knob spaces of the engines that were best.
@@ -24,5 +27,14 @@ struct ExplorationLimits {
 [[nodiscard]] std::vector<core::EngineConfig> explore_best(Planner& planner,
                                                            const core::Record& measured,
                                                            const ExplorationLimits& limits = {});
+
+// The problem's candidates again, with `extra` and what explore_best() finds. Plans of those are
+// built for `build_time` at most and until `stop` says so; the rest is left out.
+[[nodiscard]] core::Result<Enumeration> enumerate_explored(Planner& planner,
+                                                           const core::Record& measured,
+                                                           std::vector<core::EngineConfig> extra,
+                                                           EnumerationLimits limits,
+                                                           std::chrono::seconds build_time,
+                                                           const std::function<bool()>& stop);
 
 }  // namespace reformer::cudnn

@@ -106,15 +106,8 @@ class GpuTimer final : public Timer {
                                      const core::Record& record,
                                      const cudnn::EnumerationLimits& limits,
                                      const std::atomic<bool>& cancelled) {
-    std::vector<core::EngineConfig> extra = job.extra;
-    const auto more = cudnn::explore_best(*planner_, record);
-    extra.insert(extra.end(), more.begin(), more.end());
-    const auto begun = std::chrono::steady_clock::now();
-    auto bounded = limits;
-    bounded.enough = [&] {
-      return cancelled.load() || std::chrono::steady_clock::now() - begun > kExploreBuildTime;
-    };
-    auto candidates = planner_->enumerate(job.problem, extra, bounded);
+    auto candidates = cudnn::enumerate_explored(
+        *planner_, record, job.extra, limits, kExploreBuildTime, [&] { return cancelled.load(); });
     if (!candidates) {
       return candidates.error();
     }
