@@ -133,14 +133,6 @@ double cpu_seconds(pid_t pid) {
   return ns / 1e9;
 }
 
-double resident_mib(pid_t pid) {
-  std::ifstream statm("/proc/" + std::to_string(pid) + "/statm");
-  double total = 0;
-  double resident = 0;
-  statm >> total >> resident;
-  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
-}
-
 std::vector<double> times_of(int count, const std::function<void(int)>& call) {
   std::vector<double> times;
   times.reserve(static_cast<std::size_t>(count));

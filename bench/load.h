@@ -49,9 +49,8 @@ RawConnection greet(const std::string& socket);
 std::vector<std::byte> query_frame(const std::vector<core::Problem>& problems,
                                    std::uint32_t id = 1);
 
-// CPU seconds and resident bytes (those of shared files included) of a process.
+// Of a process, its threads together.
 double cpu_seconds(pid_t pid);
-double resident_mib(pid_t pid);
 
 // Times of `count` calls.
 std::vector<double> times_of(int count, const std::function<void(int)>& call);

@@ -11,6 +11,7 @@
 #include "model/model_file.h"
 #include "storage/database.h"
 #include "tests/daemon/running_daemon.h"
+#include "tests/resident_memory.h"
 
 #include <fmt/core.h>
 
@@ -486,7 +487,7 @@ void records() {
                bytes,
                start_ms,
                complete_s,
-               resident_mib(daemon.pid()),
+               testing::resident_mib(daemon.pid()),
                static_cast<double>(status["table"]["bytes"].get<std::uint64_t>()) / (1 << 20),
                p50(socket),
                p50(shared),
@@ -521,7 +522,7 @@ void variants() {
                count,
                p50(times),
                p99(times),
-               resident_mib(daemon.pid()));
+               testing::resident_mib(daemon.pid()));
   }
 }
 
@@ -535,7 +536,7 @@ void sizes() {
   }
   Folder folder;
   RunningDaemon daemon(folder, {"--timer", "none", "--model", kModel});
-  const double before = resident_mib(daemon.pid());
+  const double before = testing::resident_mib(daemon.pid());
   const int count = quick ? 1000 : 10'000;
   std::vector<RawConnection> idle;
   for (int i = 0; i < count; ++i) {
@@ -547,7 +548,7 @@ void sizes() {
       p50(starts),
       before,
       count,
-      resident_mib(daemon.pid()));
+      testing::resident_mib(daemon.pid()));
 }
 
 }  // namespace

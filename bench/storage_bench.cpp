@@ -4,6 +4,7 @@
 #include "bench/synthetic_records.h"
 
 #include "storage/database.h"
+#include "tests/resident_memory.h"
 
 #include <benchmark/benchmark.h>
 #include <stdlib.h>
@@ -27,14 +28,6 @@ namespace fs = std::filesystem;
 const bench::SyntheticRecords& synthetic() {
   static const bench::SyntheticRecords records;
   return records;
-}
-
-double resident_mib() {
-  std::ifstream statm("/proc/self/statm");
-  double total = 0;
-  double resident = 0;
-  statm >> total >> resident;
-  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
 }
 
 // A database of so many records, made once for all benchmarks and removed at the end.
@@ -121,7 +114,7 @@ void find_record(benchmark::State& state) {
   }
   state.counters["bytes_a_record"] = store.bytes_a_record();
   state.counters["fill_us"] = store.fill_us();
-  state.counters["resident_MiB"] = resident_mib();
+  state.counters["resident_MiB"] = testing::resident_mib(::getpid());
 }
 
 void find_nothing(benchmark::State& state) {

@@ -1,6 +1,7 @@
 // Several users on one host: what one of them can do to the others, and how many there may be.
 #include "core/problem_text.h"
 #include "tests/daemon/running_daemon.h"
+#include "tests/resident_memory.h"
 
 #include <boost/test/unit_test.hpp>
 
@@ -44,14 +45,6 @@ bool may_become_others() {
     return false;
   }
   return true;
-}
-
-double resident_mib(pid_t pid) {
-  std::ifstream statm("/proc/" + std::to_string(pid) + "/statm");
-  double total = 0;
-  double resident = 0;
-  statm >> total >> resident;
-  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
 }
 
 // Whether the daemon answers a Ping of this client; too many are told so and closed.

@@ -11,6 +11,7 @@
 #include "core/wire.h"
 #include "libclient/client.h"
 #include "tests/daemon/running_daemon.h"
+#include "tests/resident_memory.h"
 #include "tests/torture/disk_faults.h"
 
 #include <fmt/core.h>
@@ -54,13 +55,6 @@ struct Tally {
   std::size_t first_files = 0, last_files = 0;
 };
 
-double resident_mib(pid_t pid) {
-  std::ifstream statm("/proc/" + std::to_string(pid) + "/statm");
-  double total = 0;
-  double resident = 0;
-  statm >> total >> resident;
-  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
-}
 std::size_t open_files(pid_t pid) {
   std::error_code error;
   std::size_t count = 0;
