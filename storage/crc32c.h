@@ -36,6 +36,13 @@ inline constexpr std::array<std::uint32_t, 256> kCrc32c = [] {
 
 [[nodiscard]] inline std::uint32_t crc32c(std::span<const std::byte> bytes) {
   std::uint32_t crc = ~0U;
+#if defined(__SSE4_2__)
+  for (; bytes.size() >= sizeof(std::uint64_t); bytes = bytes.subspan(sizeof(std::uint64_t))) {
+    std::uint64_t eight = 0;
+    std::memcpy(&eight, bytes.data(), sizeof eight);
+    crc = static_cast<std::uint32_t>(__builtin_ia32_crc32di(crc, eight));
+  }
+#endif
   for (const std::byte byte : bytes) {
     crc = crc32c_add(crc, byte);
   }

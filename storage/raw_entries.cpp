@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <span>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
@@ -24,7 +24,9 @@ constexpr std::size_t kBatchHeaderBytes = 12;  // sequence number, count
 
 std::string contents_of(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::stringstream text;  // in large pieces: every start reads the logs
+  text << file.rdbuf();
+  return std::move(text).str();
 }
 
 std::vector<fs::path> files_in(const fs::path& directory, std::string_view extension) {
