@@ -45,8 +45,8 @@ class Loop {
   void spend_time_awake();
   std::unique_ptr<uv_loop_s> loop_;
   bool stopped_ = false;
-  uv_async_s* wake_ =
-      nullptr;  // these two are owned by the loop: closed and freed in the destructor
+  // Both are owned by the loop: closed and freed in the destructor.
+  uv_async_s* wake_ = nullptr;
   uv_idle_s* idle_ = nullptr;
   std::chrono::steady_clock::time_point awake_until_;
   std::mutex mutex_;

@@ -311,9 +311,9 @@ core::Decision Predictor::decide(const core::Context& context,
   // rank() left this problem's logits and judgement in the scratch memory.
   const Batch batch{*impl_, *scratch.impl_, 1};
   const std::span<const float> logits = batch.logits(0);
-  const auto& classes = impl_->data.classes.combinations[scratch.impl_->combinations[0]].classes;
   const double best_us = std::exp2(scratch.impl_->judgements[0].log2_best_us);
   const std::uint32_t combination = scratch.impl_->combinations[0];
+  const auto& classes = impl_->data.classes.combinations[combination].classes;
   const Cover cover = choose_cover(
       impl_->traits[combination],
       logits,
