@@ -1,5 +1,7 @@
 #include "bench/load.h"
 
+#include <fmt/core.h>
+
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,6 +17,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 #include <utility>
@@ -131,6 +134,48 @@ double cpu_seconds(pid_t pid) {
     ::pclose(list);
   }
   return ns / 1e9;
+}
+
+std::vector<int> processors() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  std::vector<int> found;
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+    for (int i = 0; i < CPU_SETSIZE; ++i) {
+      if (CPU_ISSET(i, &allowed)) {
+        found.push_back(i);
+      }
+    }
+  }
+  return found;
+}
+
+Pinned::Pinned(pid_t pid, int processor) {
+  std::vector<pid_t> threads;
+  if (pid == 0) {
+    threads.push_back(::gettid());
+  } else {
+    for (const auto& entry :
+         std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
+      threads.push_back(std::stoi(entry.path().filename().string()));
+    }
+  }
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(static_cast<std::size_t>(processor), &one);
+  for (const pid_t thread : threads) {
+    cpu_set_t before;
+    if (::sched_getaffinity(thread, sizeof before, &before) == 0 &&
+        ::sched_setaffinity(thread, sizeof one, &one) == 0) {
+      before_.emplace_back(thread, before);
+    }
+  }
+}
+
+Pinned::~Pinned() {
+  for (const auto& [thread, before] : before_) {
+    (void)::sched_setaffinity(thread, sizeof before, &before);
+  }
 }
 
 std::vector<double> times_of(int count, const std::function<void(int)>& call) {

@@ -2,6 +2,7 @@
 
 #include "core/wire.h"
 
+#include <sched.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -9,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 // What a load generator needs: raw connections to a server of any kind, times and their
@@ -51,6 +53,22 @@ std::vector<std::byte> query_frame(const std::vector<core::Problem>& problems,
 
 // Of a process, its threads together.
 double cpu_seconds(pid_t pid);
+
+// The processors that this process may use.
+std::vector<int> processors();
+
+// Keeps every thread that a process has now (0: the calling thread) on one processor, and lets it
+// go where it might before at the end.
+class Pinned {
+ public:
+  Pinned(pid_t pid, int processor);
+  ~Pinned();
+  Pinned(const Pinned&) = delete;
+  Pinned& operator=(const Pinned&) = delete;
+
+ private:
+  std::vector<std::pair<pid_t, cpu_set_t>> before_;
+};
 
 // Times of `count` calls.
 std::vector<double> times_of(int count, const std::function<void(int)>& call);

@@ -25,6 +25,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -112,6 +113,20 @@ std::vector<double> round_trips(const RawConnection& connection,
   });
 }
 
+std::vector<std::byte> bytes_of(const std::string& text) {
+  const auto span = std::as_bytes(std::span(text));
+  return {span.begin(), span.end()};
+}
+std::string redis_get(const std::string& key) {
+  return fmt::format("*2\r\n$3\r\nGET\r\n${}\r\n{}\r\n", key.size(), key);
+}
+void redis_set(const Redis& redis, const std::string& key, const std::string& value) {
+  redisContext* peer = redisConnectUnix(redis.socket().c_str());
+  freeReplyObject(
+      redisCommand(peer, "SET %b %b", key.data(), key.size(), value.data(), value.size()));
+  redisFree(peer);
+}
+
 std::unique_ptr<client::Client> make_client(const std::string& socket) {
   client::Options options;
   options.socket_path = socket;
@@ -133,6 +148,62 @@ std::string redis_key(std::size_t request_bytes) {
 
 void row(const std::string& what, std::vector<double> times, const std::string& note = "") {
   fmt::print("| {} | {:.3g} | {:.3g} | {} |\n", what, p50(times), p99(times), note);
+}
+
+// One request at a time, by the same client code, in turn, for what else runs here to hit both.
+// What a round trip costs hangs above all on whether the other process has to be woken on another
+// processor: so the placement is fixed for both, and each is a row.
+void compare_round_trips(const RunningDaemon& daemon,
+                         const Redis& redis,
+                         const std::vector<std::vector<std::byte>>& requests,
+                         const std::vector<std::byte>& get,
+                         std::size_t reply_bytes,
+                         int count) {
+  const auto connection = greet(daemon.socket());
+  const auto peer = redis.runs() ? std::optional<RawConnection>(redis.socket()) : std::nullopt;
+  const auto allowed = processors();
+  std::vector<std::size_t> sizes;  // of our replies, which differ by some bytes
+  for (const auto& request : requests) {
+    connection.send(request);
+    sizes.push_back(connection.receive_frame().size());
+  }
+  const auto exchange = [&](const RawConnection& with, const auto& what, const auto& bytes_back) {
+    return times_of(count / 2, [&](int i) {
+      const std::size_t index = static_cast<std::size_t>(i) % what.size();
+      with.send(what[index]);
+      with.receive(bytes_back[index]);
+    });
+  };
+  const std::vector<std::vector<std::byte>> gets{get};
+  for (const bool together : {true, false}) {
+    if (!together && allowed.size() < 2) {
+      continue;
+    }
+    const int server = together ? allowed.front() : allowed[1];
+    const Pinned client_here(0, allowed.front());
+    const Pinned daemon_there(daemon.pid(), server);
+    std::vector<double> ours;
+    std::vector<double> theirs;
+    for (int round = 0; round < 10; ++round) {
+      const auto more = exchange(connection, requests, sizes);
+      ours.insert(ours.end(), more.begin(), more.end());
+      if (peer) {
+        const Pinned redis_there(redis.pid(), server);
+        const auto same = exchange(*peer, gets, std::vector<std::size_t>{reply_bytes});
+        theirs.insert(theirs.end(), same.begin(), same.end());
+      }
+    }
+    const char* where = together ? "same processor" : "two processors";
+    const double ratio = peer ? p50(ours) / p50(theirs) : 0;
+    row(fmt::format("socket, measured; {}", where),
+        std::move(ours),
+        fmt::format("{} B there, {} B back", requests[0].size(), reply_bytes));
+    if (peer) {
+      row(fmt::format("Redis GET of the same size; {}", where),
+          std::move(theirs),
+          fmt::format("ours / Redis {:.2f}; goal 1", ratio));
+    }
+  }
 }
 
 std::vector<double> ping_pong(std::size_t there, std::size_t back, int count) {
@@ -224,36 +295,12 @@ void tiers() {
   connection.send(requests[0]);
   const std::size_t reply_bytes = connection.receive_frame().size();
   const std::size_t request_bytes = requests[0].size();
-  Redis redis(folder.path().string());
-  redisContext* peer = redis.runs() ? redisConnectUnix(redis.socket().c_str()) : nullptr;
+  const Redis redis(folder.path().string());
   const std::string key = redis_key(request_bytes);
-  const std::string value(reply_bytes - 8, 'v');
-  std::vector<double> ours;
-  std::vector<double> theirs;
-  if (peer != nullptr) {
-    freeReplyObject(
-        redisCommand(peer, "SET %b %b", key.data(), key.size(), value.data(), value.size()));
+  if (redis.runs()) {
+    redis_set(redis, key, std::string(reply_bytes - 8, 'v'));
   }
-  for (int round = 0; round < 5; ++round) {  // in turn, for what else runs here to hit both
-    const auto more = round_trips(connection, requests, count / 10);
-    ours.insert(ours.end(), more.begin(), more.end());
-    if (peer != nullptr) {
-      const auto same = times_of(count / 10, [&](int) {
-        freeReplyObject(redisCommand(peer, "GET %b", key.data(), key.size()));
-      });
-      theirs.insert(theirs.end(), same.begin(), same.end());
-    }
-  }
-  const double ratio = p50(ours) / p50(theirs);
-  row("socket, measured",
-      std::move(ours),
-      fmt::format("{} B there, {} B back", request_bytes, reply_bytes));
-  if (peer != nullptr) {
-    row("Redis GET of the same size, same run",
-        std::move(theirs),
-        fmt::format("ours / Redis {:.2f}; goal 1", ratio));
-    redisFree(peer);
-  }
+  compare_round_trips(daemon, redis, requests, bytes_of(redis_get(key)), reply_bytes, count / 10);
   row("floor: two threads, same bytes over a socket pair",
       ping_pong(request_bytes, reply_bytes, count / 4));
   row("floor: a system call", times_of(count, [](int) { (void)::syscall(SYS_getppid); }));
@@ -323,11 +370,7 @@ void throughput() {
     }
     const std::string key = redis_key(requests[0].size());
     const std::string value(replies / static_cast<std::size_t>(depth) - 8, 'v');
-    const auto bytes_of = [](const std::string& text) {
-      const auto span = std::as_bytes(std::span(text));
-      return std::vector<std::byte>(span.begin(), span.end());
-    };
-    const std::string get = fmt::format("*2\r\n$3\r\nGET\r\n${}\r\n{}\r\n", key.size(), key);
+    const std::string get = redis_get(key);
     std::string gets;
     for (int i = 0; i < depth; ++i) {
       gets += get;

@@ -65,12 +65,13 @@ class ByteWriter {
 // and that read and all later ones give zeros: check once, before using what was read.
 class ByteReader {
  public:
-  explicit ByteReader(std::span<const std::byte> bytes) : rest_(bytes) {}
+  explicit ByteReader(std::span<const std::byte> bytes)
+      : at_(bytes.data()), end_(bytes.data() + bytes.size()) {}
 
   [[nodiscard]] bool ok() const { return ok_; }
-  [[nodiscard]] std::size_t remaining() const { return rest_.size(); }
+  [[nodiscard]] std::size_t remaining() const { return static_cast<std::size_t>(end_ - at_); }
   // Everything was read, and nothing beyond it.
-  [[nodiscard]] bool at_end() const { return ok_ && rest_.empty(); }
+  [[nodiscard]] bool at_end() const { return ok_ && at_ == end_; }
 
   std::uint8_t u8() { return get<std::uint8_t>(); }
   std::uint16_t u16() { return get<std::uint16_t>(); }
@@ -82,6 +83,54 @@ class ByteReader {
   float f32() { return get<float>(); }
 
   std::uint64_t varint() {
+    if (at_ != end_ && (*at_ & std::byte{0x80}) == std::byte{0}) {  // most are below 128
+      return std::to_integer<std::uint64_t>(*at_++);
+    }
+    return long_varint();
+  }
+  std::int64_t zigzag() {
+    const std::uint64_t value = varint();
+    return static_cast<std::int64_t>(value >> 1) ^ -static_cast<std::int64_t>(value & 1);
+  }
+  void bytes(std::span<std::byte> out) {
+    if (remaining() < out.size()) {
+      fail();
+      return;
+    }
+    if (!out.empty()) {
+      std::memcpy(out.data(), at_, out.size());
+    }
+    at_ += out.size();
+  }
+  // False where the text is longer than `limit` or than what is left.
+  bool text(std::size_t limit, std::string& out) {
+    const std::size_t length = u16();
+    if (!ok_ || length > limit || length > remaining()) {
+      fail();
+      return false;
+    }
+    out.assign(reinterpret_cast<const char*>(at_), length);
+    at_ += length;
+    return true;
+  }
+  void fail() {
+    ok_ = false;
+    at_ = end_;
+  }
+
+ private:
+  template <typename T>
+  T get() {
+    if (remaining() < sizeof(T)) {
+      fail();
+      return T{};
+    }
+    T value;
+    std::memcpy(&value, at_, sizeof value);
+    at_ += sizeof value;
+    return value;
+  }
+  std::uint64_t long_varint() {
     std::uint64_t value = 0;
     for (int shift = 0; shift < 64; shift += 7) {
       const std::uint8_t byte = u8();
@@ -97,45 +146,9 @@ class ByteReader {
     fail();
     return 0;
   }
-  std::int64_t zigzag() {
-    const std::uint64_t value = varint();
-    return static_cast<std::int64_t>(value >> 1) ^ -static_cast<std::int64_t>(value & 1);
-  }
-  void bytes(std::span<std::byte> out) {
-    if (rest_.size() < out.size()) {
-      fail();
-      return;
-    }
-    if (!out.empty()) {
-      std::memcpy(out.data(), rest_.data(), out.size());
-    }
-    rest_ = rest_.subspan(out.size());
-  }
-  // False where the text is longer than `limit` or than what is left.
-  bool text(std::size_t limit, std::string& out) {
-    const std::size_t length = u16();
-    if (!ok_ || length > limit || length > rest_.size()) {
-      fail();
-      return false;
-    }
-    out.assign(reinterpret_cast<const char*>(rest_.data()), length);
-    rest_ = rest_.subspan(length);
-    return true;
-  }
-  void fail() {
-    ok_ = false;
-    rest_ = {};
-  }
 
- private:
-  template <typename T>
-  T get() {
-    T value{};
-    bytes(std::as_writable_bytes(std::span(&value, 1)));
-    return ok_ ? value : T{};
-  }
-
-  std::span<const std::byte> rest_;
+  const std::byte* at_;
+  const std::byte* end_;
   bool ok_ = true;
 };
 

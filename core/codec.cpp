@@ -188,16 +188,16 @@ bool decode(ByteReader& in, EngineConfig& config) {
   if (!in.ok() || !fits(engine) || count > kMaxKnobs) {
     return false;
   }
-  config = EngineConfig(static_cast<std::int32_t>(engine));
+  config.reset(static_cast<std::int32_t>(engine));
   for (std::size_t i = 0; i < count; ++i) {
     const std::int64_t type = in.zigzag();
     const std::int64_t value = in.zigzag();
-    if (!in.ok() || !fits(type) || !fits(value) ||
-        !config.add_knob({static_cast<std::int32_t>(type), static_cast<std::int32_t>(value)})) {
+    if (!fits(type) || !fits(value) ||
+        !config.append_knob({static_cast<std::int32_t>(type), static_cast<std::int32_t>(value)})) {
       return false;
     }
   }
-  return true;
+  return in.ok();
 }
 
 void encode(ByteWriter& out, const DecisionEntry& entry) {

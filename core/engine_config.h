@@ -29,9 +29,26 @@ class EngineConfig {
   [[nodiscard]] std::int32_t engine() const { return engine_; }
   [[nodiscard]] std::span<const Knob> knobs() const { return {knobs_.data(), knob_count_}; }
 
+  // As EngineConfig(engine), at the cost of the knobs that it had.
+  void reset(std::int32_t engine) noexcept {
+    for (; knob_count_ > 0; --knob_count_) {
+      knobs_[knob_count_ - 1] = {};
+    }
+    engine_ = engine;
+  }
   // Keeps the order by type. Errors: kInvalidArgument for a repeated or negative type,
   // kExhausted for more than kMaxKnobs.
   Status add_knob(Knob knob);
+  // For knobs that come in their order, as encoded ones do: false, and nothing added, where the
+  // type is not above the last one's or there is no room.
+  [[nodiscard]] bool append_knob(Knob knob) noexcept {
+    const std::int32_t last = knob_count_ == 0 ? -1 : knobs_[knob_count_ - 1].type;
+    if (knob_count_ == kMaxKnobs || knob.type <= last) {
+      return false;
+    }
+    knobs_[knob_count_++] = knob;
+    return true;
+  }
 
   friend auto operator<=>(const EngineConfig&, const EngineConfig&) = default;
 

@@ -1,8 +1,9 @@
 #include "libclient/client.h"
 
-#include <unistd.h>
+#include "libclient/current_pid.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -46,6 +47,21 @@ KeyHash mix(const KeyHash& key, const void* more, std::size_t bytes) {
   KeyHash mixed;
   std::memcpy(mixed.bytes.data(), words, sizeof words);
   return mixed;
+}
+
+// What an answer stands under in this process: two libraries of the same version are told apart
+// here, though not by the daemon's key, and so are constraints.
+KeyHash variant_key(std::size_t context, const KeyHash& key, const core::Constraints& constraints) {
+  if (context == 0 && unconstrained(constraints)) {
+    return key;
+  }
+  const std::array<std::uint64_t, 5> more{
+      context,
+      constraints.forbidden_numerical_notes,
+      constraints.forbidden_behavior_notes,
+      static_cast<std::uint64_t>(constraints.max_workspace_bytes),
+      std::bit_cast<std::uint32_t>(constraints.max_build_us)};
+  return mix(key, more.data(), sizeof more);
 }
 
 KeyHash config_key(const KeyHash& key, const core::EngineConfig& config) {
@@ -136,7 +152,7 @@ core::Result<std::unique_ptr<Client>> Client::create(Options options) {
 // The state of this process. After a fork the parent's is left alone: another thread may have held
 // its locks. It is leaked, once a fork, but for the descriptor, which the parent keeps using.
 Client::Process& Client::process() {
-  const pid_t pid = ::getpid();
+  const pid_t pid = current_pid();
   Process* present = process_.load(std::memory_order_acquire);
   if (present != nullptr && present->pid == pid) {
     return *present;
@@ -169,13 +185,8 @@ core::Result<std::size_t> Client::add_context(ContextInfo info) {
   return core::make_error(ErrorCode::kExhausted, "more than 64 contexts");
 }
 
-KeyHash Client::variant_key(std::size_t context,
-                            const Problem& problem,
-                            const core::Constraints& constraints) const {
-  const ContextInfo* info = contexts_[context].load(std::memory_order_acquire);
-  // Two libraries of the same version are told apart here, though not by the daemon's key.
-  KeyHash key = core::hash_problem(info->hash + context, problem);
-  return unconstrained(constraints) ? key : mix(key, &constraints, sizeof constraints);
+KeyHash Client::daemon_key(std::size_t context, const Problem& problem) const {
+  return core::hash_problem(contexts_[context].load(std::memory_order_acquire)->hash, problem);
 }
 
 core::Result<const Answer*> Client::query(std::size_t context,
@@ -185,7 +196,8 @@ core::Result<const Answer*> Client::query(std::size_t context,
     return core::make_error(ErrorCode::kInvalidArgument, "unknown context");
   }
   // First by the problem as it was put, which spares its canonical form.
-  const KeyHash raw = variant_key(context, problem, constraints);
+  const KeyHash raw_key = daemon_key(context, problem);
+  const KeyHash raw = variant_key(context, raw_key, constraints);
   if (const Answer* known = answers_.find(raw)) {
     statistics_.process_hits.fetch_add(1, std::memory_order_relaxed);
     return known;
@@ -194,16 +206,17 @@ core::Result<const Answer*> Client::query(std::size_t context,
   if (!canonical) {
     return canonical.error();
   }
-  const KeyHash key = variant_key(context, *canonical, constraints);
-  const Answer* answer = answers_.find(key);
+  const bool as_put = std::memcmp(&*canonical, &problem, sizeof problem) == 0;
+  const KeyHash key = as_put ? raw_key : daemon_key(context, *canonical);
+  const Answer* answer = as_put ? nullptr : answers_.find(variant_key(context, key, constraints));
   if (answer != nullptr) {
     statistics_.process_hits.fetch_add(1, std::memory_order_relaxed);
   } else if (const core::Status resolved =
-                 resolve(context, {&*canonical, 1}, constraints, {&answer, 1});
+                 resolve(context, {&*canonical, 1}, {&key, 1}, constraints, {&answer, 1});
              !resolved) {
     return resolved.error();
   }
-  if (raw != key && answers_.keys() < kMaxAnswers) {
+  if (!as_put && answers_.keys() < kMaxAnswers) {
     Process& mine = process();
     const std::lock_guard lock(mine.tables);
     answers_.alias(raw, const_cast<Answer*>(answer));  // the map never changes a value
@@ -219,15 +232,18 @@ core::Status Client::query_batch(std::size_t context,
     return core::make_error(ErrorCode::kInvalidArgument, "unknown context");
   }
   std::vector<Problem> unknown;
+  std::vector<KeyHash> keys;
   std::vector<std::size_t> places;
   for (std::size_t i = 0; i < problems.size(); ++i) {
     const core::Result<Problem> canonical = core::canonicalise(problems[i]);
     if (!canonical) {
       return core::in_context("problem " + std::to_string(i), canonical.error());
     }
-    answers[i] = answers_.find(variant_key(context, *canonical, constraints));
+    const KeyHash key = daemon_key(context, *canonical);
+    answers[i] = answers_.find(variant_key(context, key, constraints));
     if (answers[i] == nullptr) {
       unknown.push_back(*canonical);
+      keys.push_back(key);
       places.push_back(i);
     } else {
       statistics_.process_hits.fetch_add(1, std::memory_order_relaxed);
@@ -238,6 +254,7 @@ core::Status Client::query_batch(std::size_t context,
     const std::size_t count = std::min(kProblemsPerRequest, unknown.size() - start);
     const core::Status resolved = resolve(context,
                                           std::span(unknown).subspan(start, count),
+                                          std::span(keys).subspan(start, count),
                                           constraints,
                                           std::span(found).subspan(start, count));
     if (!resolved) {
@@ -274,51 +291,53 @@ std::optional<Decision> Client::look_in_tables(Process& mine,
   return decision;
 }
 
-const Answer* Client::keep(const KeyHash& variant, Answer answer) {
+const Answer* Client::keep(Process& mine, const KeyHash& variant, Answer answer) {
   if (answer.failure) {
     statistics_.failures.fetch_add(1, std::memory_order_relaxed);
   }
   if (answer.decision.source == core::Source::kAbstain) {
     statistics_.abstentions.fetch_add(1, std::memory_order_relaxed);
   }
-  Process& mine = process();
   const std::lock_guard lock(mine.tables);
   return answers_.emplace(variant, std::move(answer));
 }
 
 core::Status Client::resolve(std::size_t context,
                              std::span<const Problem> problems,
+                             std::span<const KeyHash> keys,
                              const core::Constraints& constraints,
                              std::span<const Answer*> answers) {
-  const Deadline deadline =
-      Clock::now() + options_.deadline + kDeadlinePerExtraProblem * (problems.size() - 1);
   if (answers_.keys() + problems.size() > kMaxAnswers) {
     return core::make_error(ErrorCode::kExhausted, "too many different problems in this process");
   }
-  const ContextInfo& info = *contexts_[context].load(std::memory_order_acquire);
   Process& mine = process();
-  wire::Query query;
-  query.constraints = constraints;
-  query.max_entries = kEntriesAsked;
-  // Workers measure convolutions alone.
-  query.verify_miss = options_.verify_misses &&
-                      std::none_of(problems.begin(), problems.end(), [](const Problem& p) {
-                        return p.fusion != 0;
-                      });
   std::vector<std::size_t> places;
   for (std::size_t i = 0; i < problems.size(); ++i) {
-    const KeyHash key = core::hash_problem(info.hash, problems[i]);
-    if (std::optional<Decision> decision = look_in_tables(mine, key, constraints)) {
-      answers[i] = keep(variant_key(context, problems[i], constraints),
-                        {key, std::move(*decision), std::nullopt});
+    if (std::optional<Decision> decision = look_in_tables(mine, keys[i], constraints)) {
+      answers[i] = keep(mine,
+                        variant_key(context, keys[i], constraints),
+                        {keys[i], std::move(*decision), std::nullopt});
     } else {
-      query.problems.push_back(problems[i]);
       places.push_back(i);
     }
   }
   if (places.empty()) {
     return core::ok_status();
   }
+  const Deadline deadline =
+      Clock::now() + options_.deadline + kDeadlinePerExtraProblem * (problems.size() - 1);
+  const ContextInfo& info = *contexts_[context].load(std::memory_order_acquire);
+  wire::Query query;
+  query.constraints = constraints;
+  query.max_entries = kEntriesAsked;
+  for (const std::size_t place : places) {
+    query.problems.push_back(problems[place]);
+  }
+  // Workers measure convolutions alone.
+  query.verify_miss = options_.verify_misses &&
+                      std::none_of(problems.begin(), problems.end(), [](const Problem& p) {
+                        return p.fusion != 0;
+                      });
   core::Result<wire::Answer> reply = wire::Answer{};
   {
     const std::lock_guard lock(mine.socket);
@@ -332,7 +351,8 @@ core::Status Client::resolve(std::size_t context,
   }
   for (std::size_t i = 0; i < places.size(); ++i) {
     const Problem& problem = problems[places[i]];
-    Answer answer{core::hash_problem(info.hash, problem), {}, std::nullopt};
+    const KeyHash& key = keys[places[i]];
+    Answer answer{key, {}, std::nullopt};
     if (reply) {
       answer.decision = std::move(reply->decisions[i]);
       statistics_.socket_hits.fetch_add(1, std::memory_order_relaxed);
@@ -344,7 +364,7 @@ core::Status Client::resolve(std::size_t context,
         missed.push_back(problem);
       }
     }
-    answers[places[i]] = keep(variant_key(context, problem, constraints), std::move(answer));
+    answers[places[i]] = keep(mine, variant_key(context, key, constraints), std::move(answer));
   }
   return core::ok_status();
 }
@@ -388,7 +408,7 @@ void Client::flush_if_due(std::chrono::milliseconds interval) {
 
 void Client::flush_at_exit() noexcept {
   Process* mine = process_.load(std::memory_order_acquire);
-  if (mine == nullptr || mine->pid != ::getpid()) {
+  if (mine == nullptr || mine->pid != current_pid()) {
     return;
   }
   const std::unique_lock lock(mine->socket, std::try_to_lock);

@@ -123,17 +123,17 @@ class Client {
 
   explicit Client(Options options);
   Process& process();
-  core::KeyHash variant_key(std::size_t context,
-                            const core::Problem& problem,
-                            const core::Constraints& constraints) const;
+  [[nodiscard]] core::KeyHash daemon_key(std::size_t context, const core::Problem& problem) const;
   std::optional<core::Decision> look_in_tables(Process& process,
                                                const core::KeyHash& key,
                                                const core::Constraints& constraints);
+  // `keys`: the daemon's, of the problems, which are canonical.
   core::Status resolve(std::size_t context,
                        std::span<const core::Problem> problems,
+                       std::span<const core::KeyHash> keys,
                        const core::Constraints& constraints,
                        std::span<const Answer*> answers);
-  const Answer* keep(const core::KeyHash& variant, Answer answer);
+  const Answer* keep(Process& process, const core::KeyHash& variant, Answer answer);
   void mention_unanswered(Process& process);
   void send_reports(Process& process);
 

@@ -125,6 +125,31 @@ BOOST_AUTO_TEST_CASE(varints_of_every_size_survive_and_over_long_ones_do_not) {
   BOOST_TEST(!reader.ok());
 }
 
+BOOST_AUTO_TEST_CASE(knobs_out_of_order_twice_or_too_many_do_not_decode) {
+  const auto decodes = [](const std::vector<int>& types) {
+    std::vector<std::byte> bytes;
+    ByteWriter out(bytes);
+    out.zigzag(57);
+    out.u8(static_cast<std::uint8_t>(types.size()));
+    for (const int type : types) {
+      out.zigzag(type);
+      out.zigzag(1);
+    }
+    ByteReader in(bytes);
+    EngineConfig made(3);  // what was there before leaves nothing behind
+    (void)made.add_knob({40, 4});
+    return decode(in, made) && in.at_end() && made.knobs().size() == types.size() &&
+           made.engine() == 57;
+  };
+  BOOST_TEST(decodes({}));
+  BOOST_TEST(decodes({0, 2, 5}));
+  BOOST_TEST(!decodes({2, 0}));
+  BOOST_TEST(!decodes({2, 2}));
+  BOOST_TEST(!decodes({-1}));
+  BOOST_TEST(decodes({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}));
+  BOOST_TEST(!decodes({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}));
+}
+
 BOOST_AUTO_TEST_CASE(configurations_parse_back_and_wrong_ones_are_refused) {
   for (const std::string text : {"25", "57:2=1,5=3,14=5", "0:0=0"}) {
     BOOST_TEST(format_engine_config(config(text)) == text);

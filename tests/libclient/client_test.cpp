@@ -2,6 +2,7 @@
 
 #include "core/problem_text.h"
 #include "core/shared_table.h"
+#include "libclient/current_pid.h"
 #include "tests/libclient/fake_daemon.h"
 
 #include <boost/test/unit_test.hpp>
@@ -388,6 +389,25 @@ BOOST_AUTO_TEST_CASE(a_child_keeps_its_parents_answers_and_connects_anew) {
   BOOST_TEST(status == 0);
   BOOST_TEST(engine_of(**client->query(context, problem(3))) == 7);
   BOOST_TEST(daemon.connections() == 2u);
+}
+
+BOOST_AUTO_TEST_CASE(a_child_and_its_child_know_their_own_numbers) {
+  BOOST_TEST(reformer::client::current_pid() == ::getpid());
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool own = reformer::client::current_pid() == ::getpid();
+    const pid_t grandchild = ::fork();
+    if (grandchild == 0) {
+      ::_exit(reformer::client::current_pid() == ::getpid() ? 0 : 1);
+    }
+    int status = 0;
+    (void)::waitpid(grandchild, &status, 0);
+    ::_exit(own && status == 0 && reformer::client::current_pid() == ::getpid() ? 0 : 1);
+  }
+  int status = 0;
+  BOOST_TEST_REQUIRE(::waitpid(child, &status, 0) == child);
+  BOOST_TEST(status == 0);
+  BOOST_TEST(reformer::client::current_pid() == ::getpid());
 }
 
 BOOST_AUTO_TEST_CASE(a_thousand_threads_agree) {
