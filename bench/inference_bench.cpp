@@ -43,7 +43,7 @@ constexpr std::size_t kBatch = 64;
 constexpr std::size_t kColdQuestions = 300;
 
 [[noreturn]] void give_up(const std::string& why) {
-  std::fprintf(stderr, "inference_bench: %s\n", why.c_str());
+  (void)std::fprintf(stderr, "inference_bench: %s\n", why.c_str());
   std::exit(1);
 }
 
@@ -335,7 +335,8 @@ void add_heuristics() {
   std::string why;
   const std::optional<HeuristicTimes> times = ask_cudnn(why);
   if (!times) {
-    std::fprintf(stderr, "inference_bench: heuristics A and B are SKIPPED: %s\n", why.c_str());
+    (void)std::fprintf(
+        stderr, "inference_bench: heuristics A and B are SKIPPED: %s\n", why.c_str());
     return;
   }
   add_heuristic("cudnn_heuristic_a", times->a_us);
@@ -345,14 +346,15 @@ void add_heuristics() {
 #else
 
 void add_heuristics() {
-  std::fprintf(stderr, "inference_bench: heuristics A and B are SKIPPED: built without cuDNN\n");
+  (void)std::fprintf(stderr,
+                     "inference_bench: heuristics A and B are SKIPPED: built without cuDNN\n");
 }
 
 #endif
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   benchmark::Initialize(&argc, argv);
   if (argc == 2) {  // a model file instead of all that is made here
     add("given", load(argv[1]));
@@ -365,4 +367,7 @@ int main(int argc, char** argv) {
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;
+} catch (const std::exception& error) {
+  (void)std::fprintf(stderr, "inference_bench: %s\n", error.what());
+  return 1;
 }

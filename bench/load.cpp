@@ -126,8 +126,7 @@ double cpu_seconds(pid_t pid) {
   FILE* list = ::popen(("cat " + tasks + "/*/schedstat 2>/dev/null").c_str(), "r");
   double run = 0;
   double waited = 0;
-  long slices = 0;
-  while (list != nullptr && std::fscanf(list, "%lf %lf %ld", &run, &waited, &slices) == 3) {
+  while (list != nullptr && std::fscanf(list, "%lf %lf %*d", &run, &waited) == 2) {
     ns += run;
   }
   if (list != nullptr) {

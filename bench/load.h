@@ -32,6 +32,7 @@ class RawConnection {
   explicit RawConnection(const std::string& path);
   ~RawConnection();
   RawConnection(RawConnection&& other) noexcept;
+  RawConnection& operator=(RawConnection&&) = delete;
   RawConnection(const RawConnection&) = delete;
   RawConnection& operator=(const RawConnection&) = delete;
 

@@ -32,12 +32,12 @@ core::Decision decide(const core::Context&, const core::Problem&) {
 }
 
 const fake_cudnn::Table& through_the_shim() {
-  static const fake_cudnn::Table kTable{&cudnnBackendCreateDescriptor,
-                                        &cudnnBackendDestroyDescriptor,
-                                        &cudnnBackendSetAttribute,
-                                        &cudnnBackendGetAttribute,
-                                        &cudnnBackendFinalize};
-  return kTable;
+  static const fake_cudnn::Table table{&cudnnBackendCreateDescriptor,
+                                       &cudnnBackendDestroyDescriptor,
+                                       &cudnnBackendSetAttribute,
+                                       &cudnnBackendGetAttribute,
+                                       &cudnnBackendFinalize};
+  return table;
 }
 
 // The first engine that the query gives.

@@ -166,9 +166,9 @@ class FamilyStudy {
 
  private:
   const std::set<std::string>& families_of(const core::Record& record) const {
-    static const std::set<std::string> kNone;
+    static const std::set<std::string> none;
     const auto found = shape_families_.find(model::shape_hash(record.key.problem));
-    return found == shape_families_.end() ? kNone : found->second;
+    return found == shape_families_.end() ? none : found->second;
   }
 
   void hold_out(const std::string& family,

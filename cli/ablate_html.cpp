@@ -241,6 +241,7 @@ class Page {
       ++sightings[core::fastest(record)->config];
     }
     std::vector<std::pair<std::size_t, core::EngineConfig>> ordered;
+    ordered.reserve(sightings.size());
     for (const auto& [config, count] : sightings) {
       ordered.emplace_back(count, config);
     }

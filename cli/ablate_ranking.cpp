@@ -48,6 +48,7 @@ std::vector<core::EngineConfig> FullRanking::order(const core::Record& record) {
   }
   std::ranges::stable_sort(existing, std::greater<>{}, [](const auto& e) { return e.first; });
   std::vector<core::EngineConfig> order;
+  order.reserve(existing.size());
   for (const auto& [logit, config] : existing) {
     order.push_back(config);
   }

@@ -65,7 +65,10 @@ std::vector<double> log_ticks(double low, double high) {
     return linear_ticks(low, high);
   }
   std::vector<double> ticks;
-  for (double power = std::pow(10, std::floor(std::log10(low))); power <= high; power *= 10) {
+  const auto first = static_cast<int>(std::floor(std::log10(low)));
+  const auto last = static_cast<int>(std::floor(std::log10(high)));
+  for (int exponent = first; exponent <= last; ++exponent) {
+    const double power = std::pow(10, exponent);
     for (const double factor : {1.0, 2.0, 5.0}) {
       if (factor * power >= low && factor * power <= high) {
         ticks.push_back(factor * power);

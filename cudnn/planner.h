@@ -22,6 +22,8 @@ class Plan {
   ~Plan();
   Plan(Plan&&) noexcept;
   Plan& operator=(Plan&&) noexcept;
+  Plan(const Plan&) = delete;
+  Plan& operator=(const Plan&) = delete;
 
   [[nodiscard]] std::int64_t workspace_bytes() const;
   [[nodiscard]] void* descriptor() const;  // cudnnBackendDescriptor_t

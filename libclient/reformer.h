@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* NOLINTBEGIN(modernize-use-using,readability-identifier-naming): C */
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -228,4 +229,5 @@ REFORMER_API const char* reformer_last_error(void);
 #ifdef __cplusplus
 }
 #endif
+/* NOLINTEND(modernize-use-using,readability-identifier-naming) */
 #endif /* REFORMER_H */

@@ -224,8 +224,12 @@ class Optimiser {
               std::size_t first,
               std::size_t end) {
     step.decay = step.rate * decay;
-    best_kernels().adamw(
-        step, &gradient[first], &m_[first], &v_[first], &parameters_[first], end - first);
+    best_kernels().adamw(step,
+                         gradient.data() + first,
+                         m_.data() + first,
+                         v_.data() + first,
+                         parameters_.data() + first,
+                         end - first);
   }
 
   const Network<float>& network_;

@@ -73,7 +73,8 @@ BOOST_AUTO_TEST_CASE(every_command_is_in_the_completions_and_the_manual) {
   BOOST_TEST(commands >= 22U);
 }
 
-BOOST_AUTO_TEST_CASE(run_sets_the_environment_and_keeps_what_was_preloaded) {
+BOOST_AUTO_TEST_CASE(run_sets_the_environment_and_keeps_what_was_preloaded,
+                     *boost::unit_test::enable_if<reformer::testing::kCanPreload>()) {
   const auto outcome =
       shell(std::string(kShim) + " LD_PRELOAD='" REFORMER_LIBRARY "'",
             "--socket /nonexistent/s run --mode observe -- "
@@ -83,7 +84,8 @@ BOOST_AUTO_TEST_CASE(run_sets_the_environment_and_keeps_what_was_preloaded) {
                                               " observe /nonexistent/s --json\n");
 }
 
-BOOST_AUTO_TEST_CASE(run_ends_as_the_command_ends) {
+BOOST_AUTO_TEST_CASE(run_ends_as_the_command_ends,
+                     *boost::unit_test::enable_if<reformer::testing::kCanPreload>()) {
   BOOST_TEST(shell(kShim, "run -- /bin/sh -c 'exit 9'").exit_code == 9);
   BOOST_TEST(shell(kShim, "run -- /nonexistent").exit_code == 127);
   BOOST_TEST(shell(kShim, "run -- /etc/passwd").exit_code == 126);

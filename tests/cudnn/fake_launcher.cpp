@@ -14,8 +14,11 @@ core::Error failure(const FakeLauncher::Kernel& kernel) {
 }  // namespace
 
 float FakeLauncher::noisy(float us) {
+  if (noise_.relative <= 0) {
+    return us;
+  }
   std::normal_distribution<float> relative(1, noise_.relative);
-  const bool outlier = noise_.relative > 0 && random_() % 64 == 0;
+  const bool outlier = random_() % 64 == 0;
   return us * std::max(0.9f, relative(random_)) * (outlier ? 1.05f : 1.0f);
 }
 

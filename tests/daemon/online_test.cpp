@@ -223,7 +223,8 @@ BOOST_AUTO_TEST_CASE(a_worse_champion_is_replaced_by_rule_and_can_be_rolled_back
   BOOST_TEST(client.admin({{"request", "promote"}, {"rollback", true}})["champion"] == "bad");
   // Not promoted again, however good it is, and the choice outlives the daemon.
   daemon.signal(SIGTERM);
-  BOOST_TEST(daemon.wait().value_or(-1) == 0);
+  const auto status = daemon.wait();
+  BOOST_TEST(status.value_or(-1) == 0, daemon.log());
   RunningDaemon again(
       folder, {"--timer", "none", "--model", good, "--model", bad, "--auto-promote", "true"});
   TestClient other(again.socket());
@@ -290,7 +291,8 @@ BOOST_AUTO_TEST_CASE(a_background_training_adds_a_challenger_with_its_provenance
       return client.admin({{"request", "status"}})["training"]["last_result"] == trained;
     }));
     daemon.signal(SIGTERM);
-    BOOST_TEST(daemon.wait().value_or(-1) == 0);
+    const auto status = daemon.wait();
+  BOOST_TEST(status.value_or(-1) == 0, daemon.log());
   }
   RunningDaemon again(folder, settings);
   TestClient client(again.socket());

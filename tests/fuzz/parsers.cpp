@@ -256,8 +256,9 @@ std::vector<std::vector<Bytes>> seeds() {
     log.insert(log.end(), piece.begin(), piece.end());
   }
   // Two entries, of which the second shares four bytes of its key; one restart; uncompressed.
-  const Bytes block = bytes_of(std::string_view(
-      "\0\x0c\3abcd\1\0\0\0\0\0\0\0xyz\4\x0a\1fg\1\1\0\0\0\0\0\0q\0\0\0\0\1\0\0\0\0", 51));
+  static constexpr char kBlock[] =
+      "\0\x0c\3abcd\1\0\0\0\0\0\0\0xyz\4\x0a\1fg\1\1\0\0\0\0\0\0q\0\0\0\0\1\0\0\0\0";
+  const Bytes block = bytes_of(std::string_view(kBlock, sizeof kBlock - 1));
   storage::Dictionary dictionary = sample_dictionary();
   const auto stored = storage::encode_record(measured, dictionary);
   return {frames,

@@ -16,6 +16,9 @@ void* operator new(std::size_t bytes) {
   *memory = kMark;
   return memory + 2;
 }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return operator new(bytes);
+}
 void operator delete(void* memory) noexcept {
   if (memory != nullptr) {
     auto* start = static_cast<std::uint64_t*>(memory) - 2;
