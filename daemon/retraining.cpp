@@ -124,7 +124,10 @@ void Retraining::start(const Config& config, const core::Context& context) {
 }
 
 void Retraining::stop() {
-  process_.reset();
+  if (process_) {
+    process_->abandon();
+    process_.reset();
+  }
 }
 
 }  // namespace reformer::daemon

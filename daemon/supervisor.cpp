@@ -227,7 +227,10 @@ void Supervisor::stop() {
       queue_.put_back(core::hash_key(worker->pick->job.key));
       worker->pick.reset();
     }
-    worker->process.reset();
+    if (worker->process) {
+      worker->process->abandon();
+      worker->process.reset();
+    }
   }
 }
 

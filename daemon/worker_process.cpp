@@ -203,6 +203,19 @@ void WorkerProcess::kill(const std::string& why) {
   state_->stop(why);
 }
 
+void WorkerProcess::abandon() {
+  if (state_->told) {
+    return;  // it is closing, or gone
+  }
+  state_->told = state_->detached = true;
+  if (!state_->exited) {
+    ::kill(-state_->process.pid, SIGKILL);
+  }
+  state_->close(&state_->input);
+  state_->close(&state_->output);
+  state_->close(&state_->process);
+}
+
 int WorkerProcess::pid() const {
   return state_->process.pid;
 }

@@ -47,6 +47,9 @@ class WorkerProcess {
   void write(std::string line);       // a newline is added
   void close_input();                 // asks it to end
   void kill(const std::string& why);  // `why` becomes on_exit's
+  // When the loop is about to end: kills the process, and whoever adopts it reaps it. No event
+  // comes any more, and this is of no more use.
+  void abandon();
   [[nodiscard]] int pid() const;
 
   struct State;  // outlives this until libuv has closed its handles

@@ -1,4 +1,5 @@
 #include "cli/exit_code.h"
+#include "tests/sanitized.h"
 
 #include <boost/test/unit_test.hpp>
 
@@ -74,7 +75,7 @@ BOOST_AUTO_TEST_CASE(every_command_is_in_the_completions_and_the_manual) {
 }
 
 BOOST_AUTO_TEST_CASE(run_sets_the_environment_and_keeps_what_was_preloaded,
-                     *boost::unit_test::enable_if<reformer::testing::kCanPreload>()) {
+                     *boost::unit_test::enable_if<!reformer::testing::kSanitized>()) {
   const auto outcome =
       shell(std::string(kShim) + " LD_PRELOAD='" REFORMER_LIBRARY "'",
             "--socket /nonexistent/s run --mode observe -- "
@@ -85,7 +86,7 @@ BOOST_AUTO_TEST_CASE(run_sets_the_environment_and_keeps_what_was_preloaded,
 }
 
 BOOST_AUTO_TEST_CASE(run_ends_as_the_command_ends,
-                     *boost::unit_test::enable_if<reformer::testing::kCanPreload>()) {
+                     *boost::unit_test::enable_if<!reformer::testing::kSanitized>()) {
   BOOST_TEST(shell(kShim, "run -- /bin/sh -c 'exit 9'").exit_code == 9);
   BOOST_TEST(shell(kShim, "run -- /nonexistent").exit_code == 127);
   BOOST_TEST(shell(kShim, "run -- /etc/passwd").exit_code == 126);

@@ -2,6 +2,7 @@
 // various ways.
 #include "core/decision.h"
 #include "tests/libclient/fake_daemon.h"
+#include "tests/sanitized.h"
 #include "tests/shim/measured.h"
 #include "tests/shim/run_example.h"
 
@@ -84,7 +85,7 @@ void check_same_choices(const ExampleRun& run, const ExampleRun& other) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(example)
+BOOST_AUTO_TEST_SUITE(example, *boost::unit_test::enable_if<!reformer::testing::kSanitized>())
 
 BOOST_AUTO_TEST_CASE(the_list_is_among_the_measurements) {
   BOOST_TEST(plain().exit_code == 0);

@@ -2,6 +2,7 @@
 // its plugin or its daemon.
 #include "tests/daemon/running_daemon.h"
 #include "tests/libclient/fake_daemon.h"
+#include "tests/sanitized.h"
 #include "tests/shim/run_example.h"
 
 #include <boost/test/data/test_case.hpp>
@@ -130,7 +131,7 @@ class Conversation {
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(fake)
+BOOST_AUTO_TEST_SUITE(fake, *boost::unit_test::enable_if<!reformer::testing::kSanitized>())
 
 BOOST_AUTO_TEST_CASE(any_call_may_fail_at_any_time) {
   BOOST_TEST(run_scenario("failures", measured).exit_code == 0);

@@ -1,5 +1,6 @@
 // The ways in which programs reach cuDNN, each through the shim, and all of its manners.
 #include "tests/libclient/fake_daemon.h"
+#include "tests/sanitized.h"
 #include "tests/shim/measured.h"
 #include "tests/shim/run_example.h"
 
@@ -68,7 +69,7 @@ void check_route(const std::string& route, const std::string& library, int threa
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(routes)
+BOOST_AUTO_TEST_SUITE(routes, *boost::unit_test::enable_if<!reformer::testing::kSanitized>())
 
 BOOST_AUTO_TEST_CASE(by_name_and_dlsym) {
   check_route("dlsym", "libcudnn.so.9");

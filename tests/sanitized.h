@@ -1,0 +1,14 @@
+#pragma once
+
+// What cannot run in such a build asks for it: memory limits (shadow memory is more than they
+// allow), and whatever preloads a library of this project (a sanitizer's own has to be loaded
+// first, and asks for dlsym, which is the shim's, before it is ready for code that it checks).
+namespace reformer::testing {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
+}  // namespace reformer::testing
