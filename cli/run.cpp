@@ -51,7 +51,7 @@ std::filesystem::path find_shim() {
   // Installed: bin/ and the library folder; built: bin/ and lib/.
   for (const auto& folder : {beside / REFORMER_LIBRARY_FROM_BIN, beside / "../lib", beside}) {
     std::error_code ignored;
-    const auto path = std::filesystem::canonical(folder / kShim, ignored);
+    auto path = std::filesystem::canonical(folder / kShim, ignored);
     if (!path.empty()) {
       return path;
     }
@@ -85,6 +85,7 @@ void set_environment(const RunOptions& options, const std::string& socket) {
 // Becomes the command; returns only when it cannot, with the exit code.
 int become(const std::vector<std::string>& command, std::ostream& err) {
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const std::string& argument : command) {
     arguments.push_back(const_cast<char*>(argument.c_str()));  // execvp does not write to them
   }

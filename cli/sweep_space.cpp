@@ -184,8 +184,9 @@ core::Result<std::vector<core::Problem>> draw_from_shapes(const std::filesystem:
     const LayerShape& shape = (*shapes)[below(shapes->size())];
     core::Problem problem;
     problem.operation = kOperations[below(kOperations.size())];
-    problem.x.dims = {std::int64_t{1} << (first + static_cast<int>(below(
-                                                      static_cast<std::size_t>(last - first + 1)))),
+    const std::size_t doublings =
+        below(static_cast<std::size_t>(last) - static_cast<std::size_t>(first) + 1);
+    problem.x.dims = {std::int64_t{1} << (first + static_cast<int>(doublings)),
                       shape.c,
                       1,
                       shape.image[1],

@@ -27,7 +27,7 @@ constexpr auto kMeetingLook = 5ms;
 
 // Lives in memory that all processes share.
 struct Team::Shared {
-  pthread_mutex_t gpu;
+  pthread_mutex_t gpu{};
   std::atomic<std::size_t> done = 0;
   std::atomic<std::size_t> failed = 0;
   std::atomic<bool> broken = false;  // a member is gone before its time

@@ -7,7 +7,7 @@ namespace reformer::core {
 namespace {
 
 void append_int(std::string& text, std::int32_t value) {
-  std::array<char, 12> digits;
+  std::array<char, 12> digits{};
   const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), value);
   text.append(digits.data(), end);
 }

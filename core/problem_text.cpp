@@ -17,7 +17,7 @@ constexpr std::string_view kStrided = "strided";
 // ---- printing
 
 void append_int(std::string& text, std::int64_t value) {
-  std::array<char, 24> digits;
+  std::array<char, 24> digits{};
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
   text.append(digits.data(), end);
 }
@@ -99,7 +99,7 @@ void append_exceptions(std::string& text, const Problem& problem) {
     text += to_string(problem.mode);
   }
   if (problem.fusion != 0) {
-    std::array<char, 17> digits;
+    std::array<char, 17> digits{};
     const auto end =
         std::to_chars(digits.data(), digits.data() + digits.size(), problem.fusion, 16).ptr;
     text += " graph=";

@@ -234,9 +234,9 @@ void put_header(ByteWriter& out, MessageType type, std::uint32_t request_id, std
   struct {
     std::uint32_t magic = kMagic;
     std::uint16_t version = kProtocolVersion;
-    std::uint16_t type;
-    std::uint32_t request_id;
-    std::uint32_t payload_bytes;
+    std::uint16_t type = 0;
+    std::uint32_t request_id = 0;
+    std::uint32_t payload_bytes = 0;
   } const header{.type = static_cast<std::uint16_t>(type),
                  .request_id = request_id,
                  .payload_bytes = static_cast<std::uint32_t>(payload)};
@@ -272,7 +272,7 @@ bool decode_query(std::span<const std::byte> payload, Query& query) {
 std::optional<PlainQuery> plain_query(std::span<const std::byte> payload) {
   // Context, constraints, entries, whether to measure misses, count: see put().
   constexpr std::size_t kFixedBytes = 4 + 20 + 2 + 1 + 2;
-  static const std::vector<std::byte> kPlain = [] {
+  static const std::vector<std::byte> plain = [] {
     std::vector<std::byte> bytes;
     ByteWriter out(bytes);
     put(out, Constraints{});
@@ -280,13 +280,13 @@ std::optional<PlainQuery> plain_query(std::span<const std::byte> payload) {
     return bytes;
   }();
   if (payload.size() < kFixedBytes ||
-      std::memcmp(payload.data() + 4, kPlain.data(), kPlain.size()) != 0) {
+      std::memcmp(payload.data() + 4, plain.data(), plain.size()) != 0) {
     return std::nullopt;
   }
   ByteReader in(payload);
   PlainQuery query;
   query.context_id = in.u32();
-  ByteReader rest(payload.subspan(4 + kPlain.size()));
+  ByteReader rest(payload.subspan(4 + plain.size()));
   const std::uint8_t verify = rest.u8();
   const std::size_t count = rest.u16();
   if (verify > 1 || count > kMaxProblemsPerQuery || rest.remaining() != count * sizeof(Problem)) {

@@ -78,6 +78,9 @@ struct Measurer::Impl {
   [[nodiscard]] const DriverFunctions& cuda() const { return gpu->functions(); }
   [[nodiscard]] const Functions& f() const { return library->functions(); }
 
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
   ~Impl() {
     if (handle != nullptr) {
       (void)f().destroy(handle);

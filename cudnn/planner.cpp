@@ -34,6 +34,9 @@ struct Planner::Impl {
   cudnnHandle_t handle = nullptr;          // with a GPU
   std::unique_ptr<Descriptor> properties;  // without
 
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
   ~Impl() {
     properties.reset();
     if (handle != nullptr) {

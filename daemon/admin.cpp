@@ -42,7 +42,7 @@ std::filesystem::path default_state_dir() {
 }
 
 const std::map<std::string_view, AdminService::Impl::Request>& AdminService::Impl::requests() {
-  static const std::map<std::string_view, Request> kRequests{
+  static const std::map<std::string_view, Request> handlers{
       {"status", {&Impl::status}},
       {"stats", {&Impl::stats, Rights::kRead, true}},
       {"clients", {&Impl::clients, Rights::kRead, true}},
@@ -66,7 +66,7 @@ const std::map<std::string_view, AdminService::Impl::Request>& AdminService::Imp
       {"diff", {&Impl::diff}},
       {"reload", {&Impl::reload, Rights::kWrite, true}},
       {"compact", {&Impl::compact, Rights::kWrite, true}}};
-  return kRequests;
+  return handlers;
 }
 
 core::Result<core::Context> AdminService::Impl::context_of(const Json& request) {

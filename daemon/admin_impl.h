@@ -40,7 +40,7 @@ class Rows {
       reply_(dump({{"rows", std::exchange(rows_, Json::array())}}), true);
     }
   }
-  void finish(Json totals = Json::object()) {
+  void finish(const Json& totals = Json::object()) {
     Json last{{"rows", std::move(rows_)}};
     last.update(totals);
     reply_(dump(last), false);
@@ -65,7 +65,7 @@ struct AdminService::Impl {
 
   using Handler = Status (Impl::*)(const Json&, const AdminReply&);
   struct Request {
-    Handler handler;
+    Handler handler = nullptr;
     Rights rights = Rights::kRead;
     bool needs_daemon = false;
   };

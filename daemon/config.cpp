@@ -221,6 +221,7 @@ core::Lookup<CommandLine> read_command_line(const std::vector<std::string>& argu
   Config given;
   auto options = settings(given);
   std::vector<CLI::Option*> handles;
+  handles.reserve(options.size());
   for (const Setting& setting : options) {
     handles.push_back(std::visit(
         [&](auto* target) { return app.add_option(dashed(setting.name), *target, setting.help); },

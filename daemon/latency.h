@@ -44,7 +44,7 @@ class LatencyHistogram {
     const unsigned octave = bucket / kSteps - 1;
     return static_cast<double>((std::uint64_t{kSteps} + bucket % kSteps + 1) << octave);
   }
-  std::array<std::uint64_t, 62 * kSteps> buckets_{};
+  std::array<std::uint64_t, std::size_t{62} * kSteps> buckets_{};
   std::uint64_t count_ = 0;
 };
 

@@ -105,7 +105,7 @@ core::Result<std::unique_ptr<PublishedTable>> PublishedTable::create(std::filesy
   std::unique_ptr<PublishedTable> made(new PublishedTable(std::move(path), std::move(on_new)));
   const std::uint64_t entries = std::min<std::uint64_t>(expected_entries, 1u << 26);
   const auto slots = std::max(kLeastSlots, std::bit_ceil(static_cast<std::uint32_t>(entries * 2)));
-  const auto status = made->renew(slots, slots / 2 * kEntryBytes);
+  const auto status = made->renew(slots, std::uint64_t{slots} / 2 * kEntryBytes);
   if (!status) {
     return status.error();
   }
@@ -121,7 +121,8 @@ core::Status PublishedTable::put(const core::KeyHash& key, const core::Decision&
   const std::uint64_t live = live_heap_bytes() + table::kMaxDecisionBytes;
   const auto slots =
       std::max(kLeastSlots, std::bit_ceil(static_cast<std::uint32_t>(writer_->entries() + 1) * 2));
-  status = renew(slots, std::max<std::uint64_t>(slots / 2 * kEntryBytes, live + live / 2));
+  status = renew(slots,
+                 std::max<std::uint64_t>(std::uint64_t{slots} / 2 * kEntryBytes, live + live / 2));
   return status ? put_reserved(key, decision) : status;
 }
 
@@ -136,11 +137,11 @@ core::Status PublishedTable::put_reserved(const core::KeyHash& key,
 std::uint64_t PublishedTable::live_heap_bytes() const {
   std::uint64_t bytes = 0;
   for (std::uint32_t i = 0; i < slot_count_; ++i) {
-    table::Slot slot;
+    table::Slot slot{};
     std::memcpy(&slot,
                 mapping_->memory().data() + table::kHeaderBytes + std::size_t{i} * sizeof slot,
                 sizeof slot);
-    bytes += (slot.length + 7U) / 8 * 8;
+    bytes += (std::uint64_t{slot.length} + 7) / 8 * 8;
   }
   return bytes;
 }
@@ -163,7 +164,7 @@ core::Status PublishedTable::renew(std::uint32_t slot_count, std::uint64_t heap_
   if (snapshot_) {
     const auto old = snapshot_->mapping->memory();
     for (std::uint32_t i = 0; i < slot_count_; ++i) {
-      table::Slot slot;
+      table::Slot slot{};
       std::memcpy(
           &slot, old.data() + table::kHeaderBytes + std::size_t{i} * sizeof slot, sizeof slot);
       const core::KeyHash key = std::bit_cast<core::KeyHash>(slot.key);

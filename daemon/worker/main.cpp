@@ -187,7 +187,7 @@ void be_modest() {
   (void)::sched_setscheduler(0, SCHED_IDLE, &none);
 }
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   if (argc == 2 && (std::strcmp(argv[1], "--help") == 0 || std::strcmp(argv[1], "-h") == 0)) {
     std::fputs(kUsage.data(), stdout);
     return 0;
@@ -213,4 +213,7 @@ int main(int argc, char** argv) {
   std::fputs("reformer-worker: built without cuDNN: only --recorded works\n", stderr);
   return 1;
 #endif
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "reformer-worker: %s\n", error.what());
+  return 1;
 }

@@ -211,7 +211,7 @@ int report(const Run* const runs[3], const std::map<std::string, Record>& record
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   if (argc != 5) {
     fmt::print(stderr, "usage: demo_report PLAIN COLD VERIFIED MEASUREMENTS\n");
     return 2;
@@ -225,4 +225,7 @@ int main(int argc, char** argv) {
   }
   const Run* const runs[3] = {&*plain, &*cold, &*verified};
   return report(runs, *records);
+} catch (const std::exception& error) {
+  fmt::print(stderr, "demo_report: {}\n", error.what());
+  return 1;
 }

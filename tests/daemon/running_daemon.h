@@ -28,11 +28,9 @@ class Folder {
   Folder(const Folder&) = delete;
   Folder& operator=(const Folder&) = delete;
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  // NOLINTBEGIN(modernize-use-nodiscard): some want only the file
   std::filesystem::path write(const std::string& name,
                               const std::string& text,
                               bool program = false) const;
-  // NOLINTEND(modernize-use-nodiscard)
 
  private:
   std::filesystem::path path_;
@@ -69,10 +67,8 @@ class TestClient {
   TestClient& operator=(const TestClient&) = delete;
 
   [[nodiscard]] bool connected() const { return fd_ >= 0; }
-  // NOLINTBEGIN(modernize-use-nodiscard): many send without caring
   bool send_bytes(const std::vector<std::byte>& bytes) const;
   bool send(const core::wire::Message& message, std::uint32_t id = 1) const;
-  // NOLINTEND(modernize-use-nodiscard)
   // The next message; empty at the end of the connection or the deadline.
   std::optional<core::wire::Message> receive();
   template <typename Reply>
