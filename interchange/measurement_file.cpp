@@ -106,8 +106,8 @@ struct MeasurementReader::Impl {
         return false;
       }
     }
-    std::array<char, kChunkBytes>
-        output;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled next
+    // Filled by what comes next. NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init)
+    std::array<char, kChunkBytes> output;
     ZSTD_inBuffer in{input.data(), input_size, input_used};
     ZSTD_outBuffer out{output.data(), output.size(), 0};
     const std::size_t left = ZSTD_decompressStream(decompressor.get(), &out, &in);

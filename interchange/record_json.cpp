@@ -29,7 +29,7 @@ std::uint16_t usual_samples(core::Timing timing) {
 
 // The double whose shortest decimal form is that of the float: 18.073, not 18.072999954223633.
 double shortest(float value) {
-  std::array<char, 32> digits;
+  std::array<char, 32> digits{};
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
   double result = 0;
   std::from_chars(digits.data(), end, result);

@@ -277,6 +277,7 @@ float* write_fills(const core::Problem& p, const Terms& t, float* f) {
   put(divisibility(p.x.dims[1]));
   put(divisibility(p.w.dims[0]));
   put(divisibility(p.w.dims[1]));
+  // Canonical problems have groups. NOLINTNEXTLINE(clang-analyzer-core.DivideZero)
   put(divisibility(p.w.dims[0] / p.groups()));
   put(divisibility(p.x.dims[4]));
   put(divisibility(p.y.dims[4]));

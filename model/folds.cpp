@@ -24,7 +24,8 @@ Point point_of(const core::Problem& p) {
           log(p.x.dims[4]),
           1.5F * log(p.w.dims[2] * p.w.dims[3]),
           1.5F * log(p.w.dims[4]),
-          1.5F * log(p.stride[1] * p.stride[2]) + 1.5F * log(p.dilation[1] * p.dilation[2]),
+          1.5F * log(std::int64_t{p.stride[1]} * p.stride[2]) +
+              1.5F * log(std::int64_t{p.dilation[1]} * p.dilation[2]),
           0.7F * log(p.groups())};
 }
 

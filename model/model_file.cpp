@@ -331,13 +331,13 @@ core::Status write_model(const ModelData& data, const std::filesystem::path& pat
     if (std::fwrite(bytes.data(), 1, bytes.size(), file.get()) != bytes.size() ||
         std::fflush(file.get()) != 0 || ::fsync(::fileno(file.get())) != 0) {
       const core::Error error = system_error(temporary);
-      std::remove(temporary.c_str());
+      (void)std::remove(temporary.c_str());
       return error;
     }
   }
   if (std::rename(temporary.c_str(), path.c_str()) != 0) {
     const core::Error error = system_error(path.string());
-    std::remove(temporary.c_str());
+    (void)std::remove(temporary.c_str());
     return error;
   }
   return core::ok_status();

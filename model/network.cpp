@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace reformer::model {
 namespace {
 
 std::size_t round_to_panel(double width) {
-  return static_cast<std::size_t>(width / 16 + 0.5) * 16;
+  return static_cast<std::size_t>(std::lround(width / 16)) * 16;
 }
 
 // As many parameters without the second path: in h' + h' out = in h + h out + in out.

@@ -278,7 +278,7 @@ void Predictor::rank_batch(std::span<const core::Problem> problems,
       const auto& classes =
           impl_->data.classes.combinations[scratch.impl_->combinations[s]].classes;
       const std::span<const float> logits = batch.logits(s);
-      std::array<std::uint32_t, kMaxRanked> rows;
+      std::array<std::uint32_t, kMaxRanked> rows{};
       ranking.count = static_cast<std::uint32_t>(
           impl_->used_kernels.select_top(logits.data(), logits.size(), count, rows.data()));
       for (std::uint32_t i = 0; i < ranking.count; ++i) {

@@ -51,6 +51,8 @@ class BitWriter {
     const int width = width_of(quotient);
     bits(0, width - 1);
     bits(1, 1);
+    // width is at least 1: quotient is.
+    // NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult)
     bits(quotient & ((std::uint64_t{1} << (width - 1)) - 1), width - 1);
     bits(value & ((std::uint64_t{1} << order) - 1), order);
   }

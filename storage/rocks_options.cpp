@@ -78,6 +78,7 @@ rocksdb::DBOptions database_options(const StoreOptions& store) {
 std::vector<rocksdb::ColumnFamilyDescriptor> family_descriptors() {
   const std::shared_ptr<rocksdb::Cache> cache = rocksdb::NewLRUCache(kBlockCacheBytes);
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  families.reserve(kFamilyNames.size() + 1);
   for (const std::string_view name : kFamilyNames) {
     families.emplace_back(std::string(name), family_options(name, cache));
   }

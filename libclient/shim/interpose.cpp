@@ -278,7 +278,7 @@ const reformer::shim::Interposed* find_interposed(std::string_view name) {
 }  // namespace
 
 std::span<const reformer::shim::Interposed> reformer::shim::interposed_backend() {
-  static const Interposed kFunctions[] = {
+  static const Interposed functions[] = {
       {"cudnnBackendCreateDescriptor", reinterpret_cast<void*>(&cudnnBackendCreateDescriptor)},
       {"cudnnBackendDestroyDescriptor", reinterpret_cast<void*>(&cudnnBackendDestroyDescriptor)},
       {"cudnnBackendSetAttribute", reinterpret_cast<void*>(&cudnnBackendSetAttribute)},
@@ -287,7 +287,7 @@ std::span<const reformer::shim::Interposed> reformer::shim::interposed_backend()
       {"cudnnBackendExecute", reinterpret_cast<void*>(&cudnnBackendExecute)},
       {"cudnnBackendPopulateCudaGraph", reinterpret_cast<void*>(&cudnnBackendPopulateCudaGraph)},
   };
-  return kFunctions;
+  return functions;
 }
 
 extern "C" {

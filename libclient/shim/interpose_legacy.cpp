@@ -225,19 +225,19 @@ std::span<const Interposed> interposed_legacy() {
   Interposed {                                \
 #name, reinterpret_cast < void*>(&::name) \
   }
-  static const std::array kFunctions{STAND_IN(cudnnCreate),
-                                     STAND_IN(cudnnDestroy),
-                                     STAND_IN(cudnnGetConvolutionForwardAlgorithm_v7),
-                                     STAND_IN(cudnnGetConvolutionBackwardDataAlgorithm_v7),
-                                     STAND_IN(cudnnGetConvolutionBackwardFilterAlgorithm_v7),
-                                     STAND_IN(cudnnFindConvolutionForwardAlgorithm),
-                                     STAND_IN(cudnnFindConvolutionForwardAlgorithmEx),
-                                     STAND_IN(cudnnFindConvolutionBackwardDataAlgorithm),
-                                     STAND_IN(cudnnFindConvolutionBackwardDataAlgorithmEx),
-                                     STAND_IN(cudnnFindConvolutionBackwardFilterAlgorithm),
-                                     STAND_IN(cudnnFindConvolutionBackwardFilterAlgorithmEx)};
+  static const std::array functions{STAND_IN(cudnnCreate),
+                                    STAND_IN(cudnnDestroy),
+                                    STAND_IN(cudnnGetConvolutionForwardAlgorithm_v7),
+                                    STAND_IN(cudnnGetConvolutionBackwardDataAlgorithm_v7),
+                                    STAND_IN(cudnnGetConvolutionBackwardFilterAlgorithm_v7),
+                                    STAND_IN(cudnnFindConvolutionForwardAlgorithm),
+                                    STAND_IN(cudnnFindConvolutionForwardAlgorithmEx),
+                                    STAND_IN(cudnnFindConvolutionBackwardDataAlgorithm),
+                                    STAND_IN(cudnnFindConvolutionBackwardDataAlgorithmEx),
+                                    STAND_IN(cudnnFindConvolutionBackwardFilterAlgorithm),
+                                    STAND_IN(cudnnFindConvolutionBackwardFilterAlgorithmEx)};
 #undef STAND_IN
-  return kFunctions;
+  return functions;
 }
 
 }  // namespace reformer::shim

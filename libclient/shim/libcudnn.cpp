@@ -19,7 +19,7 @@ std::string_view file_name(std::string_view path) {
 // A defined function of an object that is loaded, by its own symbol table: dlsym itself is
 // interposed by this library, and asking the linker would find the interposer.
 struct SymbolSearch {
-  const char* name;
+  const char* name = nullptr;
   void* found = nullptr;
 };
 
