@@ -28,7 +28,7 @@ std::string model_name(std::int64_t now_s) {
   std::tm parts{};
   std::array<char, 32> text{};
   gmtime_r(&time, &parts);
-  std::strftime(text.data(), text.size(), "host-%Y%m%d-%H%M%S", &parts);
+  (void)std::strftime(text.data(), text.size(), "host-%Y%m%d-%H%M%S", &parts);
   return text.data();
 }
 

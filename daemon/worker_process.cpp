@@ -163,6 +163,7 @@ core::Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(uv_loop_s* loo
       reinterpret_cast<uv_stream_t*>(&state->output),
       [](uv_handle_t*, std::size_t, uv_buf_t* buffer) {
         constexpr unsigned kBytes = 65536;
+        // on_read frees it. NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDeleteLeaks)
         *buffer = uv_buf_init(new char[kBytes], kBytes);
       },
       on_read);

@@ -66,6 +66,7 @@ int device_object = 0;
 
 }  // namespace
 
+// NOLINTBEGIN(readability-identifier-naming): NVML's names
 #define FAKE extern "C" __attribute__((visibility("default"))) int
 
 FAKE nvmlInit_v2() {
@@ -130,3 +131,4 @@ FAKE nvmlDeviceGetProcessUtilization(void*,
   }
   return time > since ? 0 : 6;
 }
+// NOLINTEND(readability-identifier-naming)
