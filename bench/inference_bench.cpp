@@ -43,7 +43,7 @@ constexpr std::size_t kBatch = 64;
 constexpr std::size_t kColdQuestions = 300;
 
 [[noreturn]] void give_up(const std::string& why) {
-  (void)std::fprintf(stderr, "inference_bench: %s\n", why.c_str());
+  std::fprintf(stderr, "inference_bench: %s\n", why.c_str());
   std::exit(1);
 }
 
@@ -335,8 +335,7 @@ void add_heuristics() {
   std::string why;
   const std::optional<HeuristicTimes> times = ask_cudnn(why);
   if (!times) {
-    (void)std::fprintf(
-        stderr, "inference_bench: heuristics A and B are SKIPPED: %s\n", why.c_str());
+    std::fprintf(stderr, "inference_bench: heuristics A and B are SKIPPED: %s\n", why.c_str());
     return;
   }
   add_heuristic("cudnn_heuristic_a", times->a_us);
@@ -346,8 +345,7 @@ void add_heuristics() {
 #else
 
 void add_heuristics() {
-  (void)std::fprintf(stderr,
-                     "inference_bench: heuristics A and B are SKIPPED: built without cuDNN\n");
+  std::fprintf(stderr, "inference_bench: heuristics A and B are SKIPPED: built without cuDNN\n");
 }
 
 #endif
@@ -368,6 +366,6 @@ int main(int argc, char** argv) try {
   benchmark::Shutdown();
   return 0;
 } catch (const std::exception& error) {
-  (void)std::fprintf(stderr, "inference_bench: %s\n", error.what());
+  std::fprintf(stderr, "inference_bench: %s\n", error.what());
   return 1;
 }

@@ -535,7 +535,7 @@ void records() {
                p50(socket),
                p50(shared),
                p50(disk));
-    (void)std::fflush(stdout);
+    std::fflush(stdout);
   }
 }
 
@@ -619,7 +619,7 @@ int main(int argc, char** argv) {
   for (const auto& [name, run] : sections) {
     if (wanted.empty() || wanted.contains(name)) {
       run();
-      (void)std::fflush(stdout);
+      std::fflush(stdout);
     }
   }
 }

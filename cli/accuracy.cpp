@@ -17,7 +17,7 @@ std::string csv_field(const Json& value) {
   if (!value.is_string()) {
     return value.is_null() ? "" : value.dump();
   }
-  auto text = value.get<std::string>();
+  const auto text = value.get<std::string>();
   if (text.find_first_of(",\"\r\n") == std::string::npos) {
     return text;
   }

@@ -9,8 +9,8 @@
 
 int main(int argc, char** argv) {
   using namespace reformer::cli;
-  (void)std::signal(SIGPIPE,
-                    SIG_IGN);  // `reformerctl list | head` ends by a failing write, not silently
+  std::signal(SIGPIPE,
+              SIG_IGN);  // `reformerctl list | head` ends by a failing write, not silently
   std::ios::sync_with_stdio(false);
   const Surroundings surroundings{
       .out = std::cout,

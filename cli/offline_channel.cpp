@@ -19,14 +19,15 @@ class OfflineChannel : public AdminChannel {
   core::Status ask(std::string_view request, const OnPiece& on_piece) override {
     std::exception_ptr thrown;  // handle() promises never to throw, so nothing may pass through it
     bool wanted = true;
-    core::Status status = admin_->handle(request, [&](const std::string& json, bool /*more*/) {
-      try {
-        wanted = wanted && on_piece(json);
-      } catch (...) {
-        thrown = std::current_exception();
-        wanted = false;
-      }
-    });
+    const core::Status status =
+        admin_->handle(request, [&](const std::string& json, bool /*more*/) {
+          try {
+            wanted = wanted && on_piece(json);
+          } catch (...) {
+            thrown = std::current_exception();
+            wanted = false;
+          }
+        });
     if (thrown) {
       std::rethrow_exception(thrown);
     }

@@ -51,7 +51,7 @@ std::filesystem::path find_shim() {
   // Installed: bin/ and the library folder; built: bin/ and lib/.
   for (const auto& folder : {beside / REFORMER_LIBRARY_FROM_BIN, beside / "../lib", beside}) {
     std::error_code ignored;
-    auto path = std::filesystem::canonical(folder / kShim, ignored);
+    const auto path = std::filesystem::canonical(folder / kShim, ignored);
     if (!path.empty()) {
       return path;
     }

@@ -1,16 +1,12 @@
 #include "core/engine_config.h"
 
+#include "core/append_int.h"
+
 #include <algorithm>
 #include <charconv>
 
 namespace reformer::core {
 namespace {
-
-void append_int(std::string& text, std::int32_t value) {
-  std::array<char, 12> digits{};
-  const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), value);
-  text.append(digits.data(), end);
-}
 
 // Takes a non-negative decimal number off the front of `text`.
 bool take_int(std::string_view& text, std::int32_t& value) {

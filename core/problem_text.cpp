@@ -1,5 +1,7 @@
 #include "core/problem_text.h"
 
+#include "core/append_int.h"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -15,12 +17,6 @@ constexpr std::array<std::string_view, 2> kDeepLayouts{"ncdhw", "ndhwc"};
 constexpr std::string_view kStrided = "strided";
 
 // ---- printing
-
-void append_int(std::string& text, std::int64_t value) {
-  std::array<char, 24> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
-  text.append(digits.data(), end);
-}
 
 void append_token(std::string& text, std::string_view name, std::int64_t value) {
   text += ' ';

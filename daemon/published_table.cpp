@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -26,6 +27,13 @@ core::Error system_error(const std::string& what) {
   const auto code = errno == ENOSPC || errno == ENOMEM ? core::ErrorCode::kExhausted
                                                        : core::ErrorCode::kUnavailable;
   return core::make_error(code, what + ": " + std::strerror(errno));
+}
+
+table::Slot read_slot(std::span<const std::byte> memory, std::uint32_t index) {
+  table::Slot slot{};
+  std::memcpy(
+      &slot, memory.data() + table::kHeaderBytes + std::size_t{index} * sizeof slot, sizeof slot);
+  return slot;
 }
 
 class FileDescriptor {
@@ -105,7 +113,7 @@ core::Result<std::unique_ptr<PublishedTable>> PublishedTable::create(std::filesy
   std::unique_ptr<PublishedTable> made(new PublishedTable(std::move(path), std::move(on_new)));
   const std::uint64_t entries = std::min<std::uint64_t>(expected_entries, 1u << 26);
   const auto slots = std::max(kLeastSlots, std::bit_ceil(static_cast<std::uint32_t>(entries * 2)));
-  const auto status = made->renew(slots, std::uint64_t{slots} / 2 * kEntryBytes);
+  const auto status = made->renew(slots, slots / 2 * kEntryBytes);
   if (!status) {
     return status.error();
   }
@@ -121,8 +129,7 @@ core::Status PublishedTable::put(const core::KeyHash& key, const core::Decision&
   const std::uint64_t live = live_heap_bytes() + table::kMaxDecisionBytes;
   const auto slots =
       std::max(kLeastSlots, std::bit_ceil(static_cast<std::uint32_t>(writer_->entries() + 1) * 2));
-  status = renew(slots,
-                 std::max<std::uint64_t>(std::uint64_t{slots} / 2 * kEntryBytes, live + live / 2));
+  status = renew(slots, std::max<std::uint64_t>(slots / 2 * kEntryBytes, live + live / 2));
   return status ? put_reserved(key, decision) : status;
 }
 
@@ -137,10 +144,7 @@ core::Status PublishedTable::put_reserved(const core::KeyHash& key,
 std::uint64_t PublishedTable::live_heap_bytes() const {
   std::uint64_t bytes = 0;
   for (std::uint32_t i = 0; i < slot_count_; ++i) {
-    table::Slot slot{};
-    std::memcpy(&slot,
-                mapping_->memory().data() + table::kHeaderBytes + std::size_t{i} * sizeof slot,
-                sizeof slot);
+    const table::Slot slot = read_slot(mapping_->memory(), i);
     bytes += (std::uint64_t{slot.length} + 7) / 8 * 8;
   }
   return bytes;
@@ -166,9 +170,7 @@ core::Status PublishedTable::renew(std::uint32_t slot_count, std::uint64_t heap_
   if (snapshot_) {
     const auto old = snapshot_->mapping->memory();
     for (std::uint32_t i = 0; i < slot_count_; ++i) {
-      table::Slot slot{};
-      std::memcpy(
-          &slot, old.data() + table::kHeaderBytes + std::size_t{i} * sizeof slot, sizeof slot);
+      const table::Slot slot = read_slot(old, i);
       const core::KeyHash key = std::bit_cast<core::KeyHash>(slot.key);
       if (const auto decision = slot.length != 0 ? snapshot_->view.find(key) : std::nullopt) {
         const std::size_t end = table::table_bytes(slot_count, next.heap_used());

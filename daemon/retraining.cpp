@@ -124,10 +124,7 @@ void Retraining::start(const Config& config, const core::Context& context) {
 }
 
 void Retraining::stop() {
-  if (process_) {
-    process_->abandon();
-    process_.reset();
-  }
+  process_.reset();
 }
 
 }  // namespace reformer::daemon

@@ -227,10 +227,7 @@ void Supervisor::stop() {
       queue_.put_back(core::hash_key(worker->pick->job.key));
       worker->pick.reset();
     }
-    if (worker->process) {
-      worker->process->abandon();
-      worker->process.reset();
-    }
+    worker->process.reset();
   }
 }
 

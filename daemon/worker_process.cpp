@@ -9,16 +9,15 @@
 namespace reformer::daemon {
 
 // Lifecycle: 1. start() makes it. 2. The process ends and both pipes close: `open_handles` falls to
-// 0. 3. It deletes itself. A WorkerProcess that goes first sets `detached`: no events from then on.
+// 0. 3. It deletes itself. A WorkerProcess that goes first sets `told`, and does 2. at once.
 struct WorkerProcess::State {
   uv_process_t process{};
   uv_pipe_t input{};
   uv_pipe_t output{};
   int open_handles = 0;
-  bool detached = false;
   bool exited = false;
   bool output_ended = false;
-  bool told = false;
+  bool told = false;  // no event comes any more
   bool ends_by_itself = false;
   std::string why;
   std::string line;  // read so far
@@ -49,7 +48,7 @@ struct WorkerProcess::State {
     }
   }
   void take(std::string_view bytes) {
-    while (!bytes.empty() && !detached && why.empty()) {
+    while (!bytes.empty() && !told && why.empty()) {
       const std::size_t end = bytes.find('\n');
       line.append(bytes.substr(0, end));
       if (line.size() > kMaxLineBytes) {
@@ -70,7 +69,7 @@ struct WorkerProcess::State {
       close(&input);
       close(&output);
       close(&process);
-      if (!detached && !told) {
+      if (!told) {
         told = true;
         const auto tell = events.on_exit;  // may destroy the WorkerProcess
         tell(why);
@@ -153,7 +152,7 @@ core::Result<std::unique_ptr<WorkerProcess>> WorkerProcess::start(uv_loop_s* loo
   state->open_handles = 3;
   const int failed = uv_spawn(loop, &state->process, &options);
   if (failed != 0) {
-    state->detached = true;
+    state->told = true;
     state->exited = state->output_ended = true;
     state->ended();
     return core::make_error(core::ErrorCode::kUnavailable,
@@ -174,8 +173,13 @@ WorkerProcess::~WorkerProcess() {
   if (state_->told) {
     return;  // it is closing, or gone
   }
-  state_->detached = true;
-  state_->stop("no longer wanted");
+  state_->told = true;
+  if (!state_->exited) {
+    ::kill(-state_->process.pid, SIGKILL);
+  }
+  state_->close(&state_->input);
+  state_->close(&state_->output);
+  state_->close(&state_->process);
 }
 
 void WorkerProcess::write(std::string line) {
@@ -202,19 +206,6 @@ void WorkerProcess::close_input() {
 
 void WorkerProcess::kill(const std::string& why) {
   state_->stop(why);
-}
-
-void WorkerProcess::abandon() {
-  if (state_->told) {
-    return;  // it is closing, or gone
-  }
-  state_->told = state_->detached = true;
-  if (!state_->exited) {
-    ::kill(-state_->process.pid, SIGKILL);
-  }
-  state_->close(&state_->input);
-  state_->close(&state_->output);
-  state_->close(&state_->process);
 }
 
 int WorkerProcess::pid() const {

@@ -39,7 +39,8 @@ class WorkerProcess {
   static core::Result<std::unique_ptr<WorkerProcess>> start(uv_loop_s* loop,
                                                             const Command& command,
                                                             Events events);
-  // Kills the process if it still runs; no event comes any more.
+  // Meant for the end of the loop. Kills the process if it still runs, and leaves it to be reaped
+  // by whoever adopts it; no event comes any more.
   ~WorkerProcess();
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;
@@ -47,9 +48,6 @@ class WorkerProcess {
   void write(std::string line);       // a newline is added
   void close_input();                 // asks it to end
   void kill(const std::string& why);  // `why` becomes on_exit's
-  // When the loop is about to end: kills the process, and whoever adopts it reaps it. No event
-  // comes any more, and this is of no more use.
-  void abandon();
   [[nodiscard]] int pid() const;
 
   struct State;  // outlives this until libuv has closed its handles

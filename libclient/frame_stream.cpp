@@ -18,7 +18,7 @@ using core::Error;
 using core::ErrorCode;
 using core::Status;
 
-constexpr std::size_t kReadBytes = 16'384;
+constexpr std::size_t kReadBytes = std::size_t{16} * 1024;
 // An answer mostly comes sooner than a sleeping thread wakes up: so long it is asked for again.
 constexpr std::chrono::microseconds kAskAgain{100};
 

@@ -93,8 +93,8 @@ const float* InferenceNetwork::fold_inputs(const ModelData& data,
         continue;
       }
       const float* row = weights + (kNumericFeatures + i) * columns;
-      for (std::size_t j = 0; j < columns;
-           ++j) {  // NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
+      for (std::size_t j = 0; j < columns; ++j) {
+        // NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
         sum[j] += input[i] * row[j];
       }
     }

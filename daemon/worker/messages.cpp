@@ -14,7 +14,7 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr std::size_t kMaxExtra = 256;
-constexpr std::int64_t kMaxMilliseconds = 3600'000;
+constexpr std::int64_t kMaxMilliseconds = std::int64_t{3600} * 1000;
 
 std::string dump(const ordered_json& object) {
   return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace);

@@ -1,37 +1,13 @@
 // What the shim makes of the attributes that an application sets, without cuDNN.
 #include "libclient/shim/descriptors.h"
 #include "libclient/shim/sampler.h"
+#include "tests/model/allocation_counter.h"
 
 #include <boost/test/unit_test.hpp>
 
-#include <atomic>
-#include <cstdlib>
 #include <initializer_list>
-#include <new>
 #include <optional>
 #include <vector>
-
-namespace {
-std::atomic<std::size_t> allocations{0};
-}  // namespace
-
-void* operator new(std::size_t bytes) {
-  ++allocations;
-  if (void* memory = std::malloc(bytes)) {
-    return memory;
-  }
-  throw std::bad_alloc();
-}
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  ++allocations;
-  return std::malloc(bytes);
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace {
 
@@ -174,11 +150,11 @@ BOOST_AUTO_TEST_CASE(describing_graphs_again_allocates_nothing) {
   for (int round = 0; round < 40; ++round) {  // until every shard has what it needs
     (void)application.graph(1, CUDNN_POINTWISE_ADD);
   }
-  const std::size_t before = allocations;
+  const std::size_t before = reformer::model::testing::allocations();
   for (int round = 0; round < 40; ++round) {
     (void)application.graph(1, CUDNN_POINTWISE_ADD);
   }
-  BOOST_TEST(allocations - before == 0u);
+  BOOST_TEST(reformer::model::testing::allocations() - before == 0u);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
