@@ -2,7 +2,7 @@
 """Unmodified PyTorch and JAX programs with and without the shim, on this machine's GPU.
 
   bench/frameworks/compare.py [--bin build/release/bin] [--out results.jsonl] [--set smoke]
-      [--limit SECONDS] [--only TEXT]
+      [--limit SECONDS] [--only TEXT...]
 
 Starts a private daemon in a temporary folder. Each configuration runs in processes of its own:
   plain      as it is                       benchmark  torch.backends.cudnn.benchmark = True
@@ -42,8 +42,8 @@ def jax_config(dtype, train, batch, size, **more):
             'train': train, 'batch': batch, 'size': size, **more}
 
 
-ALL = ('plain', 'benchmark', 'cold', 'verified', 'frozen', 'plain2')
-SHORT = ('plain', 'cold', 'verified', 'frozen', 'plain2')
+TORCH = ('plain', 'benchmark', 'cold', 'verified', 'frozen', 'plain2')
+JAX = ('plain', 'cold', 'verified', 'frozen', 'plain2')
 SETS = {
     'smoke': [
         torch_config('resnet50', 'f16', 'nhwc', True, 64, 224, runs=('plain', 'cold', 'verified')),
@@ -52,21 +52,21 @@ SETS = {
     ],
     # In order of priority: the limit cuts the end off.
     'table': [
-        torch_config('resnet50', 'f16', 'nhwc', True, 128, 224, runs=ALL + ('uncontrolled',)),
-        torch_config('unet', 'tf32', 'nchw', False, 2, 1024, runs=ALL),
-        torch_config('diffusion', 'bf16', 'nhwc', True, 64, 64, runs=SHORT),
-        torch_config('resnet50', 'f32', 'nchw', True, 32, 224, runs=SHORT),
-        torch_config('mobilenetv3', 'f16', 'nhwc', False, 256, 224, runs=SHORT),
-        jax_config('bf16', True, 128, 224, runs=SHORT),
+        torch_config('resnet50', 'f16', 'nhwc', True, 128, 224, runs=TORCH + ('uncontrolled',)),
+        torch_config('unet', 'tf32', 'nchw', False, 2, 1024, runs=TORCH),
+        torch_config('diffusion', 'bf16', 'nhwc', True, 64, 64, runs=TORCH),
+        torch_config('resnet50', 'f32', 'nchw', True, 32, 224, runs=TORCH),
+        torch_config('mobilenetv3', 'f16', 'nhwc', False, 256, 224, runs=TORCH),
+        jax_config('bf16', True, 128, 224, runs=JAX),
         torch_config('resnet50', 'f16', 'nhwc', True, 64, 224, deterministic=True,
-                     runs=('plain', 'cold', 'verified', 'frozen', 'frozen2')),
-        torch_config('unet', 'f16', 'nhwc', True, 2, 1024, runs=SHORT),
-        torch_config('resnet50', 'tf32', 'nhwc', True, 32, 224, runs=SHORT),
-        torch_config('mobilenetv3', 'tf32', 'nchw', True, 64, 224, runs=SHORT),
-        torch_config('diffusion', 'f32', 'nchw', False, 16, 64, runs=SHORT),
-        torch_config('resnet50', 'bf16', 'nchw', False, 64, 224, runs=SHORT),
-        torch_config('unet', 'f32', 'nchw', True, 1, 512, deterministic=True, runs=SHORT),
-        jax_config('f32', True, 64, 128, runs=SHORT),
+                     runs=('plain', 'benchmark', 'cold', 'verified', 'frozen', 'frozen2')),
+        torch_config('unet', 'f16', 'nhwc', True, 2, 1024, runs=TORCH),
+        torch_config('resnet50', 'tf32', 'nhwc', True, 32, 224, runs=TORCH),
+        torch_config('mobilenetv3', 'tf32', 'nchw', True, 64, 224, runs=TORCH),
+        torch_config('diffusion', 'f32', 'nchw', False, 16, 64, runs=TORCH),
+        torch_config('resnet50', 'bf16', 'nchw', False, 64, 224, runs=TORCH),
+        torch_config('unet', 'f32', 'nchw', True, 1, 512, deterministic=True, runs=TORCH),
+        jax_config('f32', True, 64, 128, runs=JAX),
     ],
 }
 # The first loss may differ by so much, relatively, and the sixth by ten times that and 2 % more:
@@ -216,7 +216,7 @@ class Comparison:
         self.options, self.folder = options, folder
         self.begin, self.results, self.bad = time.monotonic(), {}, []
         self.out = open(options.out, 'w') if options.out else None
-        self.configs = [c for c in SETS[options.set] if options.only in c['name']]
+        self.configs = [c for c in SETS[options.set] if any(text in c['name'] for text in options.only)]
         self.daemon = Daemon(options.bin, folder)
         self.errors = open(folder / 'applications.log', 'ab')
         kinds = sorted({c['server'] for c in self.configs})
@@ -307,7 +307,7 @@ class Comparison:
                 server.run({**{k: v for k, v in config.items() if k not in ('runs', 'name')},
                             'batch': 1, 'steady_s': 0, 'model': config['model']})
         for config in self.configs:
-            share = self.options.limit * 0.55
+            share = self.options.limit * 0.6
             if self.elapsed() > share:
                 self.note({'event': 'out of time', 'skipped': config['name']})
                 config['runs'] = ()
@@ -363,7 +363,8 @@ def main():
     parser.add_argument('--library-path', help='LD_LIBRARY_PATH of the applications')
     parser.add_argument('--out')
     parser.add_argument('--set', choices=SETS, default='table')
-    parser.add_argument('--only', default='', help='configurations whose name contains this')
+    parser.add_argument('--only', nargs='+', default=[''], metavar='TEXT',
+                        help='configurations whose name contains one of these')
     parser.add_argument('--limit', type=float, default=3600, help='seconds')
     options = parser.parse_args()
     options.bin = options.bin.resolve()
