@@ -316,21 +316,35 @@ class Fit {
   std::vector<float> rows_, row_gradient_, gradient_;
 };
 
-double geomean_slowdown(const Dataset& data,
-                        const ConfigFeatures& features,
-                        const NetworkShape& shape,
-                        std::span<const float> parameters,
-                        std::span<const std::size_t> samples) {
+struct Validation {
+  double slowdown = 0;         // geometric mean
+  double capped_slowdown = 0;  // the same, of slowdowns that count as at most kMostSlowdown
+};
+
+// A few recorded times are wrong by far (a kernel that was still being loaded): one of them would
+// outweigh fifty problems when epochs are compared.
+constexpr float kMostSlowdown = 2;
+
+Validation validate(const Dataset& data,
+                    const ConfigFeatures& features,
+                    const NetworkShape& shape,
+                    std::span<const float> parameters,
+                    std::span<const std::size_t> samples) {
+  const float most = std::log(kMostSlowdown);
   double sum = 0;
+  double capped = 0;
   predict(data,
           features,
           shape,
           parameters,
           samples,
           [&](std::size_t sample, std::span<const float>, std::span<const float> logits) {
-            sum += choose(data.existing(data.samples()[sample]), logits).log_slowdown;
+            const float chosen = choose(data.existing(data.samples()[sample]), logits).log_slowdown;
+            sum += chosen;
+            capped += std::min(chosen, most);
           });
-  return std::exp(sum / static_cast<double>(samples.size()));
+  const auto count = static_cast<double>(samples.size());
+  return {std::exp(sum / count), std::exp(capped / count)};
 }
 
 }  // namespace
@@ -380,14 +394,18 @@ FitResult fit(const Dataset& data,
               const OnEpoch& on_epoch) {
   Fit run(data, features, train, options, parallel_for);
   FitResult result;
+  double best = 0;
   for (std::size_t epoch = 1; epoch <= options.epochs; ++epoch) {
     EpochReport report{epoch, options.epochs, run.epoch(), 0};
+    double found = 0;
     if (!validation.empty()) {
-      report.validation_slowdown =
-          geomean_slowdown(data, features, options.shape, run.average(), validation);
+      const Validation validated =
+          validate(data, features, options.shape, run.average(), validation);
+      report.validation_slowdown = validated.slowdown;
+      found = validated.capped_slowdown;
     }
-    if (result.best_epoch == 0 || validation.empty() ||
-        report.validation_slowdown <= result.validation_slowdown) {
+    if (result.best_epoch == 0 || found <= best) {
+      best = found;
       result.parameters.assign(run.average().begin(), run.average().end());
       result.best_epoch = epoch;
       result.validation_slowdown = report.validation_slowdown;

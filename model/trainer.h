@@ -38,7 +38,8 @@ struct EpochReport {
 using OnEpoch = std::function<bool(const EpochReport&)>;
 
 struct FitResult {
-  std::vector<float> parameters;  // of the epoch with the best validation slowdown
+  // Of the epoch with the best validation slowdown, where slowdowns count as at most 2.
+  std::vector<float> parameters;
   std::size_t best_epoch = 0;
   double validation_slowdown = 0;
 };
