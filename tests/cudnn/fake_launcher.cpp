@@ -22,6 +22,13 @@ float FakeLauncher::noisy(float us) {
   return us * std::max(0.9f, relative(random_)) * (outlier ? 1.05f : 1.0f);
 }
 
+float FakeLauncher::hold_up_us() {
+  if (std::bernoulli_distribution(static_cast<double>(noise_.held_up))(random_)) {
+    return std::uniform_real_distribution<float>(20, 500)(random_);
+  }
+  return 0;
+}
+
 core::Result<cudnn::Launch> FakeLauncher::single(std::size_t candidate) {
   const Kernel& kernel = kernels_[candidate];
   if (kernel.faults || !kernel.fails.empty()) {
@@ -31,8 +38,8 @@ core::Result<cudnn::Launch> FakeLauncher::single(std::size_t candidate) {
   const float host =
       overhead(random_) + kernel.stuck_us + (counts_[candidate].singles == 0 ? kernel.load_us : 0);
   ++counts_[candidate].singles;
-  return cudnn::Launch{kernel.single_reads != 0 ? kernel.single_reads : noisy(kernel.us) + host,
-                       host};
+  const float time = noisy(kernel.us) + host + hold_up_us();
+  return cudnn::Launch{kernel.single_reads != 0 ? kernel.single_reads : time, host};
 }
 
 core::Status FakeLauncher::prepare(std::size_t candidate, int repeats) {
@@ -43,6 +50,7 @@ core::Status FakeLauncher::prepare(std::size_t candidate, int repeats) {
 core::Result<std::vector<float>> FakeLauncher::run(std::span<const cudnn::Heat> lineup) {
   std::vector<float> times;
   double whole = 0;
+  float ahead_us = 0;  // GPU time that is queued when the host makes its next call
   for (const auto& [candidate, warm] : lineup) {
     const Kernel& kernel = kernels_[candidate];
     if (kernel.faults || kernel.fails_in_graphs) {
@@ -52,7 +60,11 @@ core::Result<std::vector<float>> FakeLauncher::run(std::span<const cudnn::Heat> 
     ++counts.graphs;
     std::uniform_real_distribution<float> gap(noise_.gap_us * 0.8f, noise_.gap_us * 1.2f);
     const auto repeats = static_cast<float>(counts.repeats);
-    times.push_back(noisy(kernel.us) + gap(random_) / repeats);
+    ahead_us += warm ? kernel.us * repeats : 0;
+    const float held_up = hold_up_us();
+    times.push_back(noisy(kernel.us) +
+                    (gap(random_) + std::max(0.0f, held_up - ahead_us)) / repeats);
+    ahead_us = std::max(0.0f, ahead_us - held_up) + kernel.us * repeats;
     whole += static_cast<double>(times.back() * repeats) * (warm ? 2 : 1);
   }
   longest_batch_us_ = std::max(longest_batch_us_, whole);

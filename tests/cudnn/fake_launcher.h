@@ -25,6 +25,9 @@ class FakeLauncher final : public cudnn::Launcher {
     float overhead_us = 0;  // of a single launch: this to twice this
     float gap_us = 0;       // between two graphs
     float relative = 0;     // standard deviation
+    // A host whose processors are busy: so many of the launches and graphs are held up between the
+    // call and the event that is recorded behind it, by 20 to 500 us.
+    float held_up = 0;
   };
   explicit FakeLauncher(std::vector<Kernel> kernels) : FakeLauncher(std::move(kernels), {}, 1) {}
   FakeLauncher(std::vector<Kernel> kernels, Noise noise, unsigned seed)
@@ -44,6 +47,7 @@ class FakeLauncher final : public cudnn::Launcher {
 
  private:
   float noisy(float us);
+  float hold_up_us();
 
   std::vector<Kernel> kernels_;
   Noise noise_;

@@ -41,7 +41,7 @@ RaceOutcome raced(FakeLauncher& launcher,
 BOOST_AUTO_TEST_SUITE(race)
 
 BOOST_AUTO_TEST_CASE(the_best_gets_seven_graphs_and_the_worse_fewer) {
-  FakeLauncher launcher({{.us = 100}, {.us = 103}, {.us = 110}, {.us = 125}, {.us = 400}});
+  FakeLauncher launcher({{.us = 100}, {.us = 103}, {.us = 110}, {.us = 125}, {.us = 900}});
   const RaceOutcome outcome = raced(launcher, one_engine_each(5));
   const auto timing = [&](std::size_t i) { return outcome.results[i].timing; };
   BOOST_TEST((timing(0) == core::Timing::kGraphMedian));

@@ -38,7 +38,11 @@ struct Run {
   double chosen_us = 0;  // the true time of its choice
 };
 
-Run run(const core::Record& record, cudnn::Pace& pace, bool exhaustive, unsigned seed) {
+Run run(const core::Record& record,
+        cudnn::Pace& pace,
+        bool exhaustive,
+        FakeLauncher::Noise noise,
+        unsigned seed) {
   std::vector<FakeLauncher::Kernel> kernels;
   std::vector<cudnn::Entrant> entrants;
   for (const core::Candidate& candidate : record.candidates) {
@@ -46,8 +50,7 @@ Run run(const core::Record& record, cudnn::Pace& pace, bool exhaustive, unsigned
     kernels.push_back({.us = candidate.time_us});
     entrants.push_back({engine, pace.least_us(record.key.problem, engine)});
   }
-  FakeLauncher launcher(
-      std::move(kernels), {.overhead_us = 4, .gap_us = 1.5, .relative = 0.005f}, seed);
+  FakeLauncher launcher(std::move(kernels), noise, seed);
   cudnn::RaceOptions options;
   options.exhaustive = exhaustive;
   const auto outcome = cudnn::race(launcher, entrants, options, [] { return false; });
@@ -66,11 +69,7 @@ Run run(const core::Record& record, cudnn::Pace& pace, bool exhaustive, unsigned
   return {outcome->gpu_us, static_cast<double>(record.candidates[best].time_us)};
 }
 
-}  // namespace
-
-BOOST_AUTO_TEST_SUITE(recorded_race)
-
-BOOST_AUTO_TEST_CASE(it_finds_the_best_of_recorded_problems_in_a_fifth_of_the_time) {
+void check_goals(FakeLauncher::Noise noise) {
   const std::vector<core::Record> records = recorded();
   cudnn::Pace pace;
   double log_ratio = 0;
@@ -79,9 +78,9 @@ BOOST_AUTO_TEST_CASE(it_finds_the_best_of_recorded_problems_in_a_fifth_of_the_ti
   std::size_t same = 0;
   unsigned seed = 1;
   for (const core::Record& record : records) {
-    const Run first = run(record, pace, false, seed++);
-    const Run all = run(record, pace, true, seed++);
-    const Run second = run(record, pace, false, seed++);
+    const Run first = run(record, pace, false, noise, seed++);
+    const Run all = run(record, pace, true, noise, seed++);
+    const Run second = run(record, pace, false, noise, seed++);
     const double best = static_cast<double>(core::fastest(record)->time_us);
     log_ratio += std::log(first.chosen_us / best);
     race_us += first.gpu_us;
@@ -99,6 +98,22 @@ BOOST_AUTO_TEST_CASE(it_finds_the_best_of_recorded_problems_in_a_fifth_of_the_ti
   BOOST_TEST(ratio < 1.005);
   BOOST_TEST(share < 0.2);
   BOOST_TEST(again >= 0.97);
+}
+
+constexpr FakeLauncher::Noise kQuietHost{.overhead_us = 4, .gap_us = 1.5, .relative = 0.005f};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(recorded_race)
+
+BOOST_AUTO_TEST_CASE(it_finds_the_best_of_recorded_problems_in_a_fifth_of_the_time) {
+  check_goals(kQuietHost);
+}
+
+BOOST_AUTO_TEST_CASE(so_it_does_on_a_host_whose_processors_are_busy) {
+  FakeLauncher::Noise noise = kQuietHost;
+  noise.held_up = 0.03f;
+  check_goals(noise);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
