@@ -10,7 +10,8 @@ endfunction()
 
 # reformer_test(MODULE SOURCES... LIBRARIES... [LABELS...] [LOADS_CUDNN])
 # One Boost.Test executable `MODULE_test` for tests/MODULE; ctest runs it as MODULE. One that loads
-# cuDNN is not checked for leaks: cuDNN keeps memory to its end and is unloaded before the check.
+# cuDNN is not checked for leaks: cuDNN keeps memory to its end and is unloaded before the check. Some tests fork and go on, which
+# the thread sanitizer has to be told to bear.
 function(reformer_test module)
   cmake_parse_arguments(arg "LOADS_CUDNN" "" "SOURCES;LIBRARIES;LABELS" ${ARGN})
   # main() stands in one file of its own; the others must not see BOOST_TEST_MODULE.
@@ -29,7 +30,9 @@ function(reformer_test module)
   target_precompile_headers(${module}_test PRIVATE <boost/test/unit_test.hpp>)
   add_test(NAME ${module} COMMAND ${module}_test --log_level=test_suite --report_level=short)
   set_tests_properties(${module} PROPERTIES TIMEOUT 240 LABELS "${arg_LABELS}")
+  set(environment "TSAN_OPTIONS=die_after_fork=0:suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp")
   if(arg_LOADS_CUDNN)
-    set_tests_properties(${module} PROPERTIES ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+    list(APPEND environment "ASAN_OPTIONS=detect_leaks=0")
   endif()
+  set_tests_properties(${module} PROPERTIES ENVIRONMENT "${environment}")
 endfunction()

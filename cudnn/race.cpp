@@ -31,7 +31,9 @@ constexpr float kLoadingShare = 0.25f;
 // First launches of one candidate, at most.
 constexpr std::size_t kMostLooks = 3;
 // A busy host holds a launch up by so much.
-constexpr float kHeldUpUs = 600;
+constexpr float kHeldUpUs = 500;
+// Two launches of which none was held up are this close, relatively.
+constexpr float kAgreement = 0.1f;
 
 class Race {
  public:
@@ -118,14 +120,13 @@ class Race {
   }
 
   // A thread that has to wait for its processor between a launch and the event behind it makes the
-  // kernel look slow. That costs a few hundred microseconds at most, and seldom meets one candidate
-  // twice. What is beyond is slow.
+  // kernel look slow, by a few hundred microseconds at most.
   [[nodiscard]] bool in_doubt(float least) const {
-    return !in_sight(least) && least <= options_.doubtful * best_single_ + kHeldUpUs;
+    return !in_sight(least) && in_sight(least - kHeldUpUs);
   }
 
   // Every candidate once; again where the first launch was slow for loading its kernel, or where it
-  // may be a contender, and once more while that is in doubt.
+  // may be a contender or is in doubt, and once more if two launches do not agree.
   void first_look() {
     for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
       RaceResult& result = outcome_.results[i];
@@ -151,11 +152,12 @@ class Race {
         if (!next) {
           break;
         }
+        const bool differ = std::abs(time - next->time_us) > kAgreement * next->time_us;
         time = std::min(time, next->time_us);
         // It is loaded now. A call that still takes long is one that waits for its own kernels.
         const float now = std::max(0.0f, next->time_us - std::min(next->host_us, kCallUs));
         least = n == 1 && loaded ? now : std::min(least, now);
-        again = in_doubt(least);
+        again = in_doubt(least) && differ;
       }
       if (!result.status.empty()) {
         continue;
@@ -264,7 +266,7 @@ class Race {
     std::erase_if(lineup, [&](std::size_t i) {
       const float middle = runners_[i].middle;
       return middle <= options_.contender * best_graph_ ||
-             middle > options_.doubtful * best_graph_ +
+             middle > options_.contender * best_graph_ +
                           kHeldUpUs / static_cast<float>(std::max(1, runners_[i].repeats));
     });
     sample(lineup);

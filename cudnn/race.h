@@ -44,10 +44,9 @@ struct Entrant {
 
 struct RaceOptions {
   float hopeless = 10;            // this many times the best on a first launch: no second
-  float hopeless_engine = 10;     // this many times the best: nor the engine's other configurations
+  float hopeless_engine = 5;      // this many times the best: nor the engine's other configurations
   float in_sight = 1.2f;          // a single launch within this of the best ...
   float overhead_us = 15;         // ... and so much: gets a graph
-  float doubtful = 2;             // out of sight, but within this: looked at again
   float contender = 1.15f;        // within this of the best: sampled again
   float finalist = 1.04f;         // still within this after three samples: sampled seven times
   float close = 1.015f;           // still within this after seven: sampled fifteen times
