@@ -50,7 +50,10 @@ class Selection {
         max_entries_(std::min(max_entries, kMaxDecisionEntries)),
         max_engines_(max_engines) {}
 
-  [[nodiscard]] bool full() const { return count_ >= max_entries_; }
+  [[nodiscard]] bool full() const { return has(max_entries_); }
+  [[nodiscard]] bool has(std::size_t entries) const {
+    return count_ >= std::min(entries, max_entries_);
+  }
   [[nodiscard]] bool covers(const Constraints& constraints) const {
     return std::any_of(chosen_.begin(), chosen_.begin() + count_, [&](std::size_t index) {
       return passes(*ordered_[index], constraints);
@@ -148,7 +151,8 @@ bool passes(const DecisionEntry& entry, const Constraints& constraints) {
 std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry* const> ordered,
                                         std::size_t max_entries,
                                         std::size_t max_engines,
-                                        std::size_t also) {
+                                        std::size_t also,
+                                        std::size_t enough) {
   Selection selection(ordered, max_entries, max_engines);
   if (!ordered.empty()) {
     selection.choose(0);
@@ -160,7 +164,7 @@ std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry* const> or
       covered = passes(*ordered[i], constraints) && selection.choose(i);
     }
   }
-  for (std::size_t i = 0; i < ordered.size() && !selection.full(); ++i) {
+  for (std::size_t i = 0; i < ordered.size() && !selection.has(enough); ++i) {
     selection.choose(i);
   }
   return selection.take();
@@ -169,14 +173,15 @@ std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry* const> or
 std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry> ordered,
                                         std::size_t max_entries,
                                         std::size_t max_engines,
-                                        std::size_t also) {
+                                        std::size_t also,
+                                        std::size_t enough) {
   std::vector<const DecisionEntry*> pointers;
   pointers.reserve(ordered.size());
   for (const DecisionEntry& entry : ordered) {
     pointers.push_back(&entry);
   }
   return select_cover(
-      std::span<const DecisionEntry* const>(pointers), max_entries, max_engines, also);
+      std::span<const DecisionEntry* const>(pointers), max_entries, max_engines, also, enough);
 }
 
 std::size_t first_worth_building(std::span<const DecisionEntry> ordered,
@@ -230,7 +235,7 @@ Decision decide_measured(const Record& record,
     });
     also = found == worthy.end() ? 0 : static_cast<std::size_t>(found - worthy.begin());
   }
-  decision.entries = select_cover(worthy, max_entries, max_engines, also);
+  decision.entries = select_cover(worthy, max_entries, max_engines, also, kMeasuredEntries);
   return decision;
 }
 

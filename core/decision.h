@@ -32,6 +32,7 @@ struct DecisionEntry {
 };
 
 inline constexpr std::size_t kMaxDecisionEntries = 16;
+inline constexpr std::size_t kMeasuredEntries = 8;  // what the cover needs comes on top
 
 // The answer to a query, best first.
 struct Decision {
@@ -77,22 +78,26 @@ struct BuildPolicy {
 
 // Cuts a list that is ordered best first down to at most `max_entries` (up to kMaxDecisionEntries)
 // with at most `max_engines` distinct engines: entry 0, then entry `also` if there is one, then for
-// each application filter its first passing entry (the *cover*), then the next best. Order stays.
+// each application filter its first passing entry (the *cover*), then the next best while there are
+// fewer than `enough`. Order stays.
 [[nodiscard]] std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry> ordered,
                                                       std::size_t max_entries,
                                                       std::size_t max_engines,
-                                                      std::size_t also = 0);
+                                                      std::size_t also = 0,
+                                                      std::size_t enough = kMaxDecisionEntries);
 [[nodiscard]] std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry* const> ordered,
                                                       std::size_t max_entries,
                                                       std::size_t max_engines,
-                                                      std::size_t also = 0);
+                                                      std::size_t also = 0,
+                                                      std::size_t enough = kMaxDecisionEntries);
 
 // Index of the entry to run first: `ordered` is by measured time. An entry that is not cheap to
 // build must earn its building time back against the first cheap one behind it.
 [[nodiscard]] std::size_t first_worth_building(std::span<const DecisionEntry> ordered,
                                                const BuildPolicy& policy);
 
-// The measured answer: allowed candidates by time, after the build policy, cut by select_cover.
+// The measured answer: allowed candidates by time, after the build policy, cut by select_cover;
+// kMeasuredEntries are enough, because each of them has run.
 // Heuristic A's first choice is among them, so that a client that cannot run the best ones finds
 // nothing slower than that before it.
 // Source kMeasured, or kAbstain where the record has no allowed candidate.
