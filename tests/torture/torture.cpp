@@ -6,7 +6,9 @@
 // (SIGSTOP) daemon against a client; a file of the database damaged; the file system of the state
 // full, read-only or with I/O errors for a while; hostile connections. After each round every
 // acknowledged measurement must be there, whole; after damage, all but those that docs/storage.md
-// allows. Ends with one summary line, and with exit code 1 if anything was lost or grew.
+// allows (after a round: the newest and some of the others; after damage and at the end, all). Ends
+// with one summary line, and with exit code 1 if anything was lost or grew: memory beyond what new
+// answers take, descriptors, latency.
 #include "core/problem_text.h"
 #include "core/wire.h"
 #include "libclient/client.h"
@@ -23,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -53,7 +56,17 @@ struct Tally {
   std::uint64_t late = 0;      // rounds in which a hung daemon cost a client more than 5 ms in all
   double first_mib = 0, last_mib = 0;
   std::size_t first_files = 0, last_files = 0;
+  std::vector<double> query_us;  // the median of each check
 };
+
+double median(std::vector<double> values) {
+  if (values.empty()) {
+    return 0;
+  }
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
 
 std::size_t open_files(pid_t pid) {
   std::error_code error;
@@ -130,7 +143,7 @@ class Torture {
     }
   }
   void finish() {
-    check("at the end");
+    check("at the end", 0, SIZE_MAX);
     note_growth();
   }
   [[nodiscard]] const Tally& tally() const {
@@ -161,9 +174,11 @@ class Torture {
       ++tally_.acknowledged;
     }
   }
-  // Every acknowledged measurement, as it was given. Returns how many are lost; those that may be
-  // are no failure.
-  std::uint64_t check(const char* when, std::uint64_t may_be_lost = 0) {
+  // Acknowledged measurements, as they were given: the `newest`, and as many again of the others.
+  // Returns how many are lost; those that may be are no failure.
+  std::uint64_t check(const char* when,
+                      std::uint64_t may_be_lost = 0,
+                      std::size_t newest = kNewest) {
     TestClient client(daemon_->socket());
     if (!client.connected()) {
       ++tally_.unserved;
@@ -172,16 +187,19 @@ class Torture {
     client.greet();
     std::uint64_t lost = 0;
     bool waited = false;
-    for (auto channels = acknowledged_.begin(); channels != acknowledged_.end();) {
-      const auto is_whole = [&channels](const core::Decision& found) {
+    std::vector<double> query_us;
+    for (const int channels : to_check(newest)) {
+      const auto is_whole = [channels](const core::Decision& found) {
         return found.source == core::Source::kMeasured && found.entries.size() == 2 &&
-               found.entries[0].time_us == static_cast<float>(1 + *channels % 97);
+               found.entries[0].time_us == static_cast<float>(1 + channels % 97);
       };
-      auto found = client.query(sample_problem(*channels));
+      const auto asked = Clock::now();
+      auto found = client.query(sample_problem(channels));
+      query_us.push_back(std::chrono::duration<double, std::micro>(Clock::now() - asked).count());
       if (!is_whole(found) && !waited) {  // it is published a moment after it was acknowledged
         std::this_thread::sleep_for(std::chrono::milliseconds(500));
         waited = true;
-        found = client.query(sample_problem(*channels));
+        found = client.query(sample_problem(channels));
       }
       const bool whole = is_whole(found);
       lost += whole ? 0 : 1;
@@ -189,19 +207,31 @@ class Torture {
         fmt::print(stderr,
                    "torture: {}: the one with {} channels, of {}: {}, {} entries\n",
                    when,
-                   *channels,
+                   channels,
                    8 * (next_ - 1),
                    static_cast<int>(found.source),
                    found.entries.size());
       }
-      channels = whole ? std::next(channels) : acknowledged_.erase(channels);
+      if (!whole) {
+        acknowledged_.erase(channels);
+      }
     }
+    tally_.query_us.push_back(median(std::move(query_us)));
     (may_be_lost > 0 ? tally_.lost_with_damaged_files : tally_.lost) += lost;
     if (lost > may_be_lost) {
       fmt::print(stderr, "torture: {} lost {}, of which {} may be\n", lost, when, may_be_lost);
       tally_.too_much += may_be_lost > 0 ? 1 : 0;
     }
     return lost;
+  }
+  std::vector<int> to_check(std::size_t newest) {
+    std::vector<int> chosen(acknowledged_.begin(), acknowledged_.end());
+    if (chosen.size() / 2 > newest) {
+      const auto old = chosen.end() - static_cast<std::ptrdiff_t>(newest);
+      std::shuffle(chosen.begin(), old, random_);
+      chosen.erase(chosen.begin(), old - static_cast<std::ptrdiff_t>(newest));
+    }
+    return chosen;
   }
   void note_growth() {
     const double mib = resident_mib(daemon_->pid());
@@ -292,7 +322,7 @@ class Torture {
     }
     ++tally_.damages;
     start();
-    check(("with damage in " + name).c_str(), may_be_lost);
+    check(("with damage in " + name).c_str(), may_be_lost, SIZE_MAX);
   }
 
   void slow_disk() {
@@ -417,6 +447,8 @@ class Torture {
     note_growth();
   }
 
+  static constexpr std::size_t kNewest = 1000;
+
   std::mt19937_64 random_;
   Folder folder_;
   Disk disk_;
@@ -453,13 +485,20 @@ int main(int argc, char** argv) {
   const auto faults = t.kills + t.stops + t.damages + t.full_disks + t.slow_disks +
                       t.read_only_disks + t.failing_disks + t.hostile;
   // New answers take room: what must not grow is beyond that.
-  const bool grew = t.last_files > t.first_files + 16;
+  const double room_mib = static_cast<double>(t.acknowledged) * 0.002;
+  const std::size_t tenth = t.query_us.size() / 10 + 1;
+  const double first_us =
+      median({t.query_us.begin(), t.query_us.begin() + static_cast<std::ptrdiff_t>(tenth)});
+  const double last_us =
+      median({t.query_us.end() - static_cast<std::ptrdiff_t>(tenth), t.query_us.end()});
+  const bool grew = t.last_files > t.first_files + 16 || t.last_mib > t.first_mib + room_mib + 16 ||
+                    last_us > 2 * first_us + 50;
   fmt::print(
       "torture: {} faults ({} kills, {} stops, {} full disks, {} slow, {} read-only, {} failing, "
       "{} "
       "damaged files, {} hostile connections), {} measurements acknowledged, {} lost; with damaged "
       "files {}, {} times more than those may cost; {} rounds not served, {} clients held up, "
-      "{:.0f} -> {:.0f} MiB, {} -> {} descriptors\n",
+      "{:.0f} -> {:.0f} MiB, {} -> {} descriptors, {:.0f} -> {:.0f} us a query\n",
       faults,
       t.kills,
       t.stops,
@@ -478,6 +517,8 @@ int main(int argc, char** argv) {
       t.first_mib,
       t.last_mib,
       t.first_files,
-      t.last_files);
+      t.last_files,
+      first_us,
+      last_us);
   return t.lost == 0 && t.too_much == 0 && t.unserved == 0 && t.late == 0 && !grew ? 0 : 1;
 }
