@@ -12,6 +12,9 @@ namespace {
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr double kBudget = 3e8;  // problems x variants x resamples: seconds
 constexpr std::size_t kFewestResamples = 200;
+constexpr double kRare = 10;  // problems
+constexpr Figure kShares[] = {
+    Figure::kTop1, Figure::kTop3, Figure::kWithin5pct, Figure::kAbstainedShare};
 
 std::size_t at(Figure figure) {
   return static_cast<std::size_t>(figure);
@@ -181,6 +184,11 @@ model::Interval interval_of(std::vector<double>& results) {
   return {rank(0.025), rank(0.975)};
 }
 
+// Resampling cannot say how rare a thing may be that was seen a few times only.
+bool too_rare(double share, double n) {
+  return std::min(share, 1 - share) * n < kRare;
+}
+
 std::size_t affordable(std::size_t resamples, std::size_t problems, std::size_t variants) {
   const double work = static_cast<double>(problems) * static_cast<double>(variants);
   const auto most = static_cast<std::size_t>(kBudget / std::max(1.0, work));
@@ -235,6 +243,12 @@ std::vector<VariantEstimates> estimate(const AccuracyLog& log,
   for (std::size_t v = 0; v < variants.size(); ++v) {
     for (std::size_t f = 0; f < kFigures; ++f) {
       estimates[v].interval[f] = interval_of(results[v][f]);
+    }
+    const double n = estimates[v].effective_n;
+    for (const Figure f : kShares) {
+      if (const double share = estimates[v].value[at(f)]; too_rare(share, n)) {
+        estimates[v].interval[at(f)] = model::wilson_interval(share, n);
+      }
     }
   }
   return estimates;

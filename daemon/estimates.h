@@ -39,8 +39,9 @@ struct VariantEstimates {
 };
 
 // Estimates for each of `variants`, with 95 % intervals by resampling problems (percentile method),
-// the same draws for all. A problem with weight 0 is left out. `resamples` 0: no intervals. The
-// number of resamples is lowered, to 200 at least, where there is much to do.
+// the same draws for all; Wilson's for a share of which fewer than ten problems are, or are not. A
+// problem with weight 0 is left out. `resamples` 0: no intervals. The number of resamples is
+// lowered, to 200 at least, where there is much to do.
 [[nodiscard]] std::vector<VariantEstimates> estimate(const AccuracyLog& log,
                                                      const std::vector<std::string>& variants,
                                                      const std::string& champion,

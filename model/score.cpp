@@ -65,13 +65,6 @@ Score score_measured(const core::Record& record, const core::Candidate* choice) 
   return score_existing(record, std::span(&choice, 1));
 }
 
-Interval wilson(double share, double n) {
-  const double z2 = kZ95 * kZ95;
-  const double centre = (share + z2 / (2 * n)) / (1 + z2 / n);
-  const double half = kZ95 / (1 + z2 / n) * std::sqrt(share * (1 - share) / n + z2 / (4 * n * n));
-  return {std::max(0.0, centre - half), std::min(1.0, centre + half)};
-}
-
 double percentile(const std::vector<double>& sorted, double share) {
   const auto n = static_cast<double>(sorted.size());
   const auto index = static_cast<std::size_t>(std::max(0.0, std::ceil(share * n) - 1));
@@ -104,6 +97,15 @@ std::vector<double> logarithms(std::span<const double> values) {
 }
 
 }  // namespace
+
+Interval wilson_interval(double share, double n) {
+  const double z2 = kZ95 * kZ95;
+  const double centre = (share + z2 / (2 * n)) / (1 + z2 / n);
+  const double half = kZ95 / (1 + z2 / n) * std::sqrt(share * (1 - share) / n + z2 / (4 * n * n));
+  // Exact where rounding would leave the share itself out.
+  return {share > 0 ? std::max(0.0, centre - half) : 0,
+          share < 1 ? std::min(1.0, centre + half) : 1};
+}
 
 Score score_order(const core::Record& record, std::span<const core::EngineConfig> order) {
   std::vector<const core::Candidate*> existing;
@@ -199,9 +201,9 @@ Summary summarise(std::span<const Score> scores) {
   summary.top1 = top1 / n;
   summary.top3 = top3 / n;
   summary.within_5pct = within / n;
-  summary.top1_95 = wilson(summary.top1, n);
-  summary.top3_95 = wilson(summary.top3, n);
-  summary.within_5pct_95 = wilson(summary.within_5pct, n);
+  summary.top1_95 = wilson_interval(summary.top1, n);
+  summary.top3_95 = wilson_interval(summary.top3, n);
+  summary.within_5pct_95 = wilson_interval(summary.within_5pct, n);
   if (slowdowns.empty()) {
     return summary;
   }

@@ -58,6 +58,9 @@ struct Interval {
   double high = 0;
 };
 
+// Wilson's score interval (95 %) of a share that was seen among `n`.
+[[nodiscard]] Interval wilson_interval(double share, double n);
+
 // The figures of one chooser over many problems. Shares are of all problems added, so that a
 // problem that the chooser does not cover counts as a miss; slowdowns are over the covered ones,
 // and `uncovered` says how many were not. All zero without problems.

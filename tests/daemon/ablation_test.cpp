@@ -168,6 +168,29 @@ BOOST_AUTO_TEST_CASE(intervals_cover_the_population_in_93_to_97_percent_of_resam
   BOOST_TEST(all <= runs * 97 / 100);
 }
 
+// Two abstentions in a thousand problems: often none is seen at all.
+BOOST_AUTO_TEST_CASE(intervals_of_what_is_rare_cover_it_too) {
+  constexpr int kRuns = 200;
+  constexpr double kShare = 0.002;
+  model::Random random(12);
+  int covered = 0;
+  int never = 0;
+  for (int run = 0; run < kRuns; ++run) {
+    AccuracyLog log;
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+      auto rows = rows_of(i, {{"champion", 1.0}});
+      rows.front().abstained = random.uniform() < kShare;
+      add(log, rows);
+    }
+    const Json interval = variant_of(report_of(log, {}, 200), "champion")["interval"];
+    const Json& share = interval["abstained_share"];
+    covered += share[0] <= kShare && kShare <= share[1] ? 1 : 0;
+    never += share[0] <= 0.0 ? 1 : 0;
+  }
+  BOOST_TEST(covered >= kRuns * 92 / 100);
+  BOOST_TEST(never > 0);  // none was seen: it may be that there is none
+}
+
 // Problems with much to gain are where the model is bad. Half of them are measured, by the queue's
 // own order: the plain mean is too bad, the corrected one is right on average.
 BOOST_AUTO_TEST_CASE(estimates_are_corrected_for_what_was_verified_first) {
