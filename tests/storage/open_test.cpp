@@ -1,5 +1,6 @@
 #include "storage/open_database.h"
 #include "storage/row_codec.h"
+#include "tests/sanitized.h"
 #include "tests/storage/sample_records.h"
 #include "tests/storage/temporary_directory.h"
 
@@ -276,7 +277,8 @@ BOOST_AUTO_TEST_CASE(a_creation_that_was_cut_short_goes_on) {
   BOOST_TEST(report.set_aside.empty());
 }
 
-BOOST_AUTO_TEST_CASE(the_unfinished_end_of_a_log_is_no_damage) {
+BOOST_AUTO_TEST_CASE(the_unfinished_end_of_a_log_is_no_damage,
+                     *boost::unit_test::enable_if<!reformer::testing::kThreadSanitized>()) {
   in_killed_child([this] {
     fill(false);
     (void)open().ok();
