@@ -82,9 +82,7 @@ RunningDaemon::RunningDaemon(const Folder& folder, std::vector<std::string> argu
     ::_exit(127);
   }
   eventually([&] {
-    int status = 0;
-    if (::waitpid(pid_, &status, WNOHANG) == pid_) {
-      status_ = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    if (ended()) {
       return true;
     }
     TestClient client(socket_);
@@ -103,14 +101,16 @@ void RunningDaemon::signal(int number) const {
   ::kill(pid_, number);
 }
 
+std::optional<int> RunningDaemon::ended() {
+  int status = 0;
+  if (!status_ && ::waitpid(pid_, &status, WNOHANG) == pid_) {
+    status_ = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+  return status_;
+}
+
 std::optional<int> RunningDaemon::wait() {
-  eventually([&] {
-    int status = 0;
-    if (!status_ && ::waitpid(pid_, &status, WNOHANG) == pid_) {
-      status_ = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-    }
-    return status_.has_value();
-  });
+  eventually([&] { return ended().has_value(); });
   return status_;
 }
 
@@ -238,15 +238,17 @@ core::Context recorded_context() {
   return {{"NVIDIA H200", 90, 132}, 91900};
 }
 
-std::string sample_problem(int channels) {
-  return fmt::format("fwd f16 nhwc n32 c{0} h56 w56 k{0} r3 s3 pad1 str1 dil1 grp1", channels);
+std::string sample_problem(int channels, int filters) {
+  return fmt::format("fwd f16 nhwc n32 c{} h56 w56 k{} r3 s3 pad1 str1 dil1 grp1",
+                     channels,
+                     filters == 0 ? channels : filters);
 }
 
-std::string sample_line(int channels, double best_us) {
+std::string sample_line(int channels, double best_us, int filters) {
   return fmt::format(
       R"({{"schema":"reformer-measurements/1","device":"NVIDIA H200","sm":90,"sm_count":132,)"
       R"("cudnn":91900,"problem":{{"op":"conv_fwd","dtype":"f16","compute":"f32","layout":"nhwc",)"
-      R"("n":32,"c":{0},"h":56,"w":56,"k":{0},"r":3,"s":3,"pad":[1,1],"stride":[1,1],)"
+      R"("n":32,"c":{0},"h":56,"w":56,"k":{3},"r":3,"s":3,"pad":[1,1],"stride":[1,1],)"
       R"("dilation":[1,1],"groups":1,"alignment":16}},"candidates":[)"
       R"({{"engine":57,"knobs":{{"2":1}},"rank":{{"a":0}},"workspace":0,"numerical_notes":[0],)"
       R"("behavior_notes":[],"build_us":2.0,"time_us":{1},"timing":"graph_median7","spread":0.01}},)"
@@ -254,7 +256,8 @@ std::string sample_line(int channels, double best_us) {
       R"("behavior_notes":[],"build_us":2.0,"time_us":{2},"timing":"graph_median7","spread":0.01}}]}})",
       channels,
       best_us,
-      best_us * 2);
+      best_us * 2,
+      filters == 0 ? channels : filters);
 }
 
 }  // namespace reformer::testing

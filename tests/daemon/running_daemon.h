@@ -48,6 +48,8 @@ class RunningDaemon {
   void signal(int number) const;
   // The exit status; negative: ended by that signal; empty: still running at the deadline.
   std::optional<int> wait();
+  // The same at once.
+  std::optional<int> ended();
   [[nodiscard]] std::string log() const;
   [[nodiscard]] pid_t pid() const { return pid_; }
 
@@ -94,8 +96,9 @@ class TestClient {
 };
 
 [[nodiscard]] core::Context recorded_context();
-// A measurement line of a problem that no model was trained on, with two candidates.
-[[nodiscard]] std::string sample_line(int channels, double best_us);
-[[nodiscard]] std::string sample_problem(int channels);
+// A measurement line of a problem that no model was trained on, with two candidates. As many filters
+// as channels, where it is not said.
+[[nodiscard]] std::string sample_line(int channels, double best_us, int filters = 0);
+[[nodiscard]] std::string sample_problem(int channels, int filters = 0);
 
 }  // namespace reformer::testing

@@ -138,8 +138,16 @@ class Torture {
 #endif
     };
     const auto& [name, run] = kRounds[random_() % std::size(kRounds)];
-    if (only.empty() || only.find(name) != std::string_view::npos) {
+    if (!only.empty() && only.find(name) == std::string_view::npos) {
+      return;
+    }
+    try {
       (this->*run)();
+    } catch (const std::exception& error) {  // of a daemon that does not answer
+      ++tally_.unserved;
+      fmt::print(stderr, "torture: {}: {}\n{}\n", name, error.what(), last_lines(daemon_->log()));
+      disk_.heal();
+      start();
     }
   }
   void finish() {
@@ -157,20 +165,40 @@ class Torture {
     ++tally_.restarts;
     if (!TestClient(daemon_->socket()).connected()) {
       ++tally_.unserved;
-      fmt::print(stderr, "torture: it does not start: {}\n", daemon_->log());
+      const auto status = daemon_->ended();
+      fmt::print(stderr,
+                 "torture: it does not start: {}\n{}\n",
+                 !status       ? "running, without an answer"
+                 : *status < 0 ? fmt::format("signal {}", -*status)
+                               : fmt::format("exit code {}", *status),
+                 last_lines(daemon_->log()));
     }
+  }
+  static std::string last_lines(const std::string& log) {
+    std::size_t begin = log.size();
+    for (int lines = 0; lines < 6 && begin != 0 && begin != std::string::npos; ++lines) {
+      begin = log.rfind('\n', begin - 1);
+    }
+    return log.substr(begin == std::string::npos ? 0 : begin);
+  }
+  static std::string problem(int id) {
+    return sample_problem(8 * (1 + id % kChannels), 8 * (1 + id / kChannels));
+  }
+  static double best_us(int id) {
+    return 1 + id % 97;
   }
   // Stores measurements of new problems until `stop` or the end of the connection.
   void write_until(const std::atomic<bool>& stop, std::size_t most = SIZE_MAX) {
     TestClient client(daemon_->socket());
     for (std::size_t i = 0; i < most && !stop; ++i) {
-      const int channels = next_++ * 8;
-      const auto reply = client.admin(
-          {{"request", "import"}, {"lines", {sample_line(channels, 1 + channels % 97)}}});
-      if (!reply.contains("stored")) {
+      const int id = next_++;
+      const std::string line =
+          sample_line(8 * (1 + id % kChannels), best_us(id), 8 * (1 + id / kChannels));
+      const auto reply = client.admin({{"request", "import"}, {"lines", {line}}});
+      if (reply.value("stored", 0) != 1) {
         return;  // not acknowledged: it may be there or not
       }
-      acknowledged_.insert(channels);
+      acknowledged_.insert(id);
       ++tally_.acknowledged;
     }
   }
@@ -188,32 +216,32 @@ class Torture {
     std::uint64_t lost = 0;
     bool waited = false;
     std::vector<double> query_us;
-    for (const int channels : to_check(newest)) {
-      const auto is_whole = [channels](const core::Decision& found) {
+    for (const int id : to_check(newest)) {
+      const auto is_whole = [id](const core::Decision& found) {
         return found.source == core::Source::kMeasured && found.entries.size() == 2 &&
-               found.entries[0].time_us == static_cast<float>(1 + channels % 97);
+               found.entries[0].time_us == static_cast<float>(best_us(id));
       };
       const auto asked = Clock::now();
-      auto found = client.query(sample_problem(channels));
+      auto found = client.query(problem(id));
       query_us.push_back(std::chrono::duration<double, std::micro>(Clock::now() - asked).count());
       if (!is_whole(found) && !waited) {  // it is published a moment after it was acknowledged
         std::this_thread::sleep_for(std::chrono::milliseconds(500));
         waited = true;
-        found = client.query(sample_problem(channels));
+        found = client.query(problem(id));
       }
       const bool whole = is_whole(found);
       lost += whole ? 0 : 1;
       if (!whole && lost == may_be_lost + 1) {
         fmt::print(stderr,
-                   "torture: {}: the one with {} channels, of {}: {}, {} entries\n",
+                   "torture: {}: number {} of {}: {}, {} entries\n",
                    when,
-                   channels,
-                   8 * (next_ - 1),
+                   id,
+                   next_ - 1,
                    static_cast<int>(found.source),
                    found.entries.size());
       }
       if (!whole) {
-        acknowledged_.erase(channels);
+        acknowledged_.erase(id);
       }
     }
     tally_.query_us.push_back(median(std::move(query_us)));
@@ -273,7 +301,7 @@ class Torture {
     const auto context = *made->add_context(std::move(info));
     double waited_ms = 0;
     for (int i = 0; i < 1000; ++i) {
-      const auto problem = core::parse_problem(sample_problem(100'000 + 8 * i)).value();
+      const auto problem = core::parse_problem(sample_problem(8 * kChannels + 8 * (1 + i))).value();
       const auto start = Clock::now();
       (void)made->query(context, problem);
       const double ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
@@ -323,6 +351,15 @@ class Torture {
     ++tally_.damages;
     start();
     check(("with damage in " + name).c_str(), may_be_lost, SIZE_MAX);
+    remove_set_aside();
+  }
+  // As an administrator would in the end: the disk is not endless.
+  void remove_set_aside() {
+    for (const auto& entry : fs::directory_iterator(folder_.path() / "state")) {
+      if (entry.path().filename().string().find(".set-aside") != std::string::npos) {
+        fs::remove_all(entry.path());
+      }
+    }
   }
 
   void slow_disk() {
@@ -448,6 +485,7 @@ class Torture {
   }
 
   static constexpr std::size_t kNewest = 1000;
+  static constexpr int kChannels = 4096;  // numbers of channels, each with any number of filters
 
   std::mt19937_64 random_;
   Folder folder_;
