@@ -41,7 +41,7 @@ struct Options {
   std::string shapes;
   std::string problems;
   std::size_t count = 1000;
-  std::int64_t smallest_batch = 1;
+  Batches batches;
   std::string out;
   std::uint64_t seed = 1;
   unsigned threads = 0;
@@ -71,7 +71,7 @@ core::Result<std::vector<core::Problem>> problems_of(const Options& options) {
     return draw_mix(options.mix, options.shapes, options.seed);
   }
   if (!options.shapes.empty()) {
-    return draw_from_shapes(options.shapes, options.count, options.seed, options.smallest_batch);
+    return draw_from_shapes(options.shapes, options.count, options.seed, options.batches);
   }
   RandomSpace space(options.seed);
   std::vector<core::Problem> problems;
@@ -335,8 +335,10 @@ void add_sweep(CLI::App& app, Session& session) {
       ->capture_default_str();
   command
       ->add_option("--min-batch",
-                   options->smallest_batch,
-                   "Smallest batch drawn for --shapes; the largest is 128")
+                   options->batches.smallest,
+                   "Smallest batch drawn for --shapes: powers of two")
+      ->capture_default_str();
+  command->add_option("--max-batch", options->batches.largest, "Largest batch drawn for --shapes")
       ->capture_default_str();
   command
       ->add_option("--problems", options->problems, "Measure the problems of this file, one a line")

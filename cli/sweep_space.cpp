@@ -12,7 +12,7 @@
 namespace reformer::cli {
 namespace {
 
-constexpr std::int64_t kLargestBatch = 128;  // of draw_from_shapes
+constexpr std::int64_t kMostBatch = 4096;  // of draw_from_shapes
 
 constexpr std::array<core::Operation, 4> kOperations{core::Operation::kForward,
                                                      core::Operation::kForward,
@@ -163,10 +163,21 @@ core::Result<std::vector<core::Problem>> read_problem_lines(const std::filesyste
 core::Result<std::vector<core::Problem>> draw_from_shapes(const std::filesystem::path& path,
                                                           std::size_t count,
                                                           std::uint64_t seed,
-                                                          std::int64_t smallest_batch) {
-  if (smallest_batch < 1 || smallest_batch > kLargestBatch) {
+                                                          Batches batches) {
+  // As powers of two.
+  const auto log2 = [](std::int64_t batch) {
+    return static_cast<int>(std::bit_width(static_cast<std::uint64_t>(batch))) - 1;
+  };
+  const auto possible = [](std::int64_t batch) { return batch >= 1 && batch <= kMostBatch; };
+  const bool in_range = possible(batches.smallest) && possible(batches.largest);
+  const int first = in_range ? log2(2 * batches.smallest - 1) : 0;  // rounded up
+  const int last = in_range ? log2(batches.largest) : -1;
+  if (first > last) {
     return core::make_error(core::ErrorCode::kInvalidArgument,
-                            "the smallest batch is 1 to " + std::to_string(kLargestBatch));
+                            "batches are 1 to " + std::to_string(kMostBatch) +
+                                ", with a power of two between the smallest and the largest: not " +
+                                std::to_string(batches.smallest) + " to " +
+                                std::to_string(batches.largest));
   }
   const auto shapes = read_shapes(path);
   if (!shapes) {
@@ -176,9 +187,6 @@ core::Result<std::vector<core::Problem>> draw_from_shapes(const std::filesystem:
   const auto below = [&random](std::size_t limit) {
     return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random);
   };
-  // Exponents of two.
-  const int first = std::countr_zero(std::bit_ceil(static_cast<std::uint64_t>(smallest_batch)));
-  const int last = std::countr_zero(static_cast<std::uint64_t>(kLargestBatch));
   std::vector<core::Problem> problems;
   for (std::size_t tries = 0; problems.size() < count && tries < 100 * count + 100; ++tries) {
     const LayerShape& shape = (*shapes)[below(shapes->size())];
@@ -199,8 +207,8 @@ core::Result<std::vector<core::Problem>> draw_from_shapes(const std::filesystem:
     problem.pad_before = shape.pad;
     problem.stride = shape.stride;
     problem.dilation = shape.dilation;
-    const auto in_range = [](std::int32_t v) { return v >= 1 && v < 1 << 20; };
-    if (!std::all_of(problem.stride.begin(), problem.stride.end(), in_range)) {
+    const auto is_stride = [](std::int32_t v) { return v >= 1 && v < 1 << 20; };
+    if (!std::all_of(problem.stride.begin(), problem.stride.end(), is_stride)) {
       continue;
     }
     if (auto done = complete_problem(problem, kSweepKinds[below(kSweepKinds.size())])) {

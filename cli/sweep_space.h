@@ -58,15 +58,21 @@ class RandomSpace {
 [[nodiscard]] core::Result<std::vector<core::Problem>> read_problem_lines(
     const std::filesystem::path& path);
 
+// Of problems that are drawn; 1 to 4096.
+struct Batches {
+  std::int64_t smallest = 1;
+  std::int64_t largest = 128;
+};
+
 // `count` problems drawn from a list of shapes
 // (c,h,w,k,r,s,pad_h,pad_w,stride_h,stride_w,dilation_h, dilation_w,groups[,...] with a header
 // line) x {forward twice as often, data gradient, filter gradient} x {f16/nhwc, bf16/nhwc,
-// f32/nchw, f32/nhwc, f16/nchw} x batch {powers of two from `smallest_batch` to 128}.
+// f32/nchw, f32/nhwc, f16/nchw} x batch {the powers of two within `batches`}.
 [[nodiscard]] core::Result<std::vector<core::Problem>> draw_from_shapes(
     const std::filesystem::path& path,
     std::size_t count,
     std::uint64_t seed,
-    std::int64_t smallest_batch = 1);
+    Batches batches = {});
 
 // `count` problems of NetworkSpace and, every sixth, of RandomSpace. `shapes`: a file for
 // draw_from_shapes() whose layers are varied, or empty.

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -129,22 +130,25 @@ BOOST_AUTO_TEST_CASE(a_file_of_shapes_that_is_wrong_is_refused_with_the_line) {
   BOOST_TEST(!read_shapes("/nowhere/shapes.csv").ok());
 }
 
-BOOST_AUTO_TEST_CASE(the_smallest_batch_of_shapes_is_kept) {
+BOOST_AUTO_TEST_CASE(batches_of_shapes_are_kept_within_limits) {
   const std::string shapes = REFORMER_SOURCE_DIR "/data/conv-shapes.csv";
-  const auto large = draw_from_shapes(shapes, 200, 4, 32);
-  BOOST_REQUIRE(large);
-  BOOST_REQUIRE_EQUAL(large->size(), 200);
-  std::set<std::int64_t> batches;
-  for (const auto& problem : *large) {
-    batches.insert(problem.x.dims[0]);
+  const auto drawn = [&shapes](Batches batches) {
+    const auto problems = draw_from_shapes(shapes, 200, 4, batches);
+    BOOST_REQUIRE(problems);
+    BOOST_REQUIRE_EQUAL(problems->size(), 200);
+    std::set<std::int64_t> found;
+    for (const auto& problem : *problems) {
+      found.insert(problem.x.dims[0]);
+    }
+    return found;
+  };
+  BOOST_TEST(drawn({.smallest = 32}) == (std::set<std::int64_t>{32, 64, 128}));
+  BOOST_TEST(drawn({.smallest = 129, .largest = 1000}) == (std::set<std::int64_t>{256, 512}));
+  BOOST_TEST(drawn({}) == (std::set<std::int64_t>{1, 2, 4, 8, 16, 32, 64, 128}));
+  for (const Batches wrong :
+       {Batches{0, 128}, {256, 128}, {1, 4097}, {-1, 1}, {1, -5}, {129, 255}, {INT64_MAX, 128}}) {
+    BOOST_TEST(!draw_from_shapes(shapes, 1, 4, wrong));
   }
-  BOOST_TEST(batches == (std::set<std::int64_t>{32, 64, 128}));
-  const auto all = draw_from_shapes(shapes, 200, 4);
-  BOOST_REQUIRE(all);
-  BOOST_TEST(std::any_of(
-      all->begin(), all->end(), [](const auto& problem) { return problem.x.dims[0] == 1; }));
-  BOOST_TEST(!draw_from_shapes(shapes, 1, 4, 0));
-  BOOST_TEST(!draw_from_shapes(shapes, 1, 4, 129));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
