@@ -62,6 +62,7 @@ rocksdb::DBOptions database_options(const StoreOptions& store) {
   options.wal_recovery_mode = store.skip_damaged_log
                                   ? rocksdb::WALRecoveryMode::kSkipAnyCorruptedRecords
                                   : rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  options.manual_wal_flush = store.log_in_memory;
   options.paranoid_checks = true;
   options.atomic_flush =
       true;  // counts and records stay consistent whatever part of the log is lost

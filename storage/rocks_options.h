@@ -25,6 +25,9 @@ struct StoreOptions {
   // Of the write-ahead log: an unfinished last write (it was never acknowledged) is always
   // tolerated; with this, so is damage in the middle.
   bool skip_damaged_log = false;
+  // The write-ahead log stays in memory until sync(): a write system call for every record is slow
+  // where the disk is, and not needed where nothing counts before the end.
+  bool log_in_memory = false;
 };
 
 [[nodiscard]] rocksdb::DBOptions database_options(const StoreOptions& options);

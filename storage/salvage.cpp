@@ -28,8 +28,10 @@ core::Result<DatabasePtr> create(const fs::path& directory,
                                  rocksdb::Env* env) {
   std::error_code error;
   fs::remove_all(directory, error);
-  core::Result<std::unique_ptr<Store>> store =
-      Store::open(directory, {.mode = OpenMode::kReadWrite, .env = env, .skip_damaged_log = false});
+  StoreOptions options;
+  options.env = env;
+  options.log_in_memory = true;
+  core::Result<std::unique_ptr<Store>> store = Store::open(directory, options);
   if (!store) {
     return store.error();
   }

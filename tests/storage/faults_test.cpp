@@ -5,6 +5,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <fstream>
 #include <set>
 
 namespace {
@@ -119,6 +120,27 @@ BOOST_AUTO_TEST_CASE(a_slow_disk_delays_and_does_no_more) {
     BOOST_TEST(put(database, number).ok());
     BOOST_TEST(holds(database, number));
   }
+}
+
+// Or a daemon would not come back for a minute after damage on such a disk.
+BOOST_AUTO_TEST_CASE(a_salvage_does_not_write_record_by_record) {
+  constexpr std::uint32_t kRecords = 1000;
+  {
+    const Opened database = open();
+    for (std::uint32_t number = 0; number < kRecords; ++number) {
+      BOOST_REQUIRE(
+          (*database)
+              ->put_record(sample_record(number), Database::Merge::kForce, Durability::kBuffered)
+              .ok());
+    }
+  }
+  std::ofstream(directory.database() / "DAMAGED") << "a test says so\n";
+  faulty.disk->writes = 0;
+  const Opened database = open();
+  BOOST_REQUIRE(database.ok());
+  BOOST_TEST(!report.set_aside.empty());
+  BOOST_TEST((*database)->counts()->records == kRecords);
+  BOOST_TEST(faulty.disk->writes < kRecords / 2);
 }
 
 // Writes fail at random, one kind of failure after the other, over several restarts.

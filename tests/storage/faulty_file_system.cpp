@@ -64,6 +64,7 @@ class FaultyRandomAccessFile : public rocksdb::FSRandomAccessFileOwnerWrapper {
 }  // namespace
 
 IOStatus FaultyFileSystem::before_write() {
+  ++writes;
   if (const unsigned delay = write_delay_us; delay > 0) {
     std::this_thread::sleep_for(std::chrono::microseconds(delay));
   }

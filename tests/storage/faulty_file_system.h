@@ -24,6 +24,7 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   std::atomic<bool> read_only{false};  // no file can be made
   std::atomic<bool> failing_reads{false};
   std::atomic<unsigned> write_delay_us{0};
+  std::atomic<unsigned> writes{0};  // so far
 
   IOStatus before_write();
 

@@ -17,6 +17,7 @@
 #include "tests/torture/disk_faults.h"
 
 #include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <fcntl.h>
 #include <signal.h>
@@ -141,6 +142,7 @@ class Torture {
     if (!only.empty() && only.find(name) == std::string_view::npos) {
       return;
     }
+    history_.emplace_back(name);
     try {
       (this->*run)();
     } catch (const std::exception& error) {  // of a daemon that does not answer
@@ -249,8 +251,23 @@ class Torture {
     if (lost > may_be_lost) {
       fmt::print(stderr, "torture: {} lost {}, of which {} may be\n", lost, when, may_be_lost);
       tally_.too_much += may_be_lost > 0 ? 1 : 0;
+      keep_evidence();
     }
     return lost;
+  }
+  // What somebody needs who looks for the reason; of the first such loss, as it was found and as
+  // the daemon left it.
+  void keep_evidence() {
+    const std::size_t last = std::min<std::size_t>(history_.size(), 8);
+    fmt::print(stderr,
+               "torture: the last rounds: {}\n",
+               fmt::join(history_.end() - static_cast<std::ptrdiff_t>(last), history_.end(), " "));
+    const fs::path evidence = folder_.path().string() + "-evidence";
+    if (!fs::exists(evidence)) {
+      fs::copy(folder_.path() / "state", evidence, fs::copy_options::recursive);
+      fmt::print(
+          stderr, "torture: kept as {}\n{}\n", evidence.string(), last_lines(daemon_->log()));
+    }
   }
   std::vector<int> to_check(std::size_t newest) {
     std::vector<int> chosen(acknowledged_.begin(), acknowledged_.end());
@@ -336,6 +353,10 @@ class Torture {
         files.push_back(entry.path());
       }
     }
+    // As it was, for keep_evidence().
+    const fs::path before = folder_.path() / "state" / "before";
+    fs::remove_all(before);
+    fs::copy(folder_.path() / "state" / "database", before);
     std::uint64_t may_be_lost = 0;
     std::string name = "no file";
     if (!files.empty()) {
@@ -492,6 +513,7 @@ class Torture {
   Disk disk_;
   std::unique_ptr<RunningDaemon> daemon_;
   std::set<int> acknowledged_;
+  std::vector<std::string> history_;  // of rounds
   int next_ = 1;
   Tally tally_;
 };
