@@ -9,6 +9,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+float microseconds_since(Clock::time_point start) {
+  return std::chrono::duration<float, std::micro>(Clock::now() - start).count();
+}
+
 // Adds the time of a scope.
 class Stopwatch {
  public:
@@ -83,16 +87,16 @@ core::Result<Launch> PlanLauncher::single(std::size_t candidate) {
   if (const core::Status events = need_events(2); !events) {
     return events.error();
   }
-  context_.cuda.event_record(context_.events[0], context_.stream);
   const Clock::time_point start = Clock::now();
+  context_.cuda.event_record(context_.events[0], context_.stream);
   const core::Status done = execute(entries_[candidate]);
-  const float host_us = std::chrono::duration<float, std::micro>(Clock::now() - start).count();
   if (!done) {
     // What was queued behind the failure must not be timed with the next one.
     const CUresult drained = context_.cuda.stream_synchronize(context_.stream);
     return drained == CUDA_SUCCESS ? done.error() : cuda_error(context_.cuda, "execution", drained);
   }
   context_.cuda.event_record(context_.events[1], context_.stream);
+  const float host_us = microseconds_since(start);
   if (const core::Status waited = wait(context_.events[1]); !waited) {
     return waited.error();
   }
@@ -157,18 +161,21 @@ core::Status PlanLauncher::launch(const Entry& entry) {
   return core::ok_status();
 }
 
-core::Result<std::vector<float>> PlanLauncher::run(std::span<const Heat> lineup) {
+core::Result<std::vector<GraphTime>> PlanLauncher::run(std::span<const Heat> lineup) {
   const Stopwatch watch(context_.times.graphs);
   core::Status status = need_events(2 * lineup.size());
+  std::vector<GraphTime> times(lineup.size());
   for (std::size_t k = 0; k < lineup.size() && status; ++k) {
     const Entry& entry = entries_[lineup[k].candidate];
     if (lineup[k].warm) {
       status = launch(entry);
     }
     if (status) {
+      const Clock::time_point start = Clock::now();
       context_.cuda.event_record(context_.events[2 * k], context_.stream);
       status = launch(entry);
       context_.cuda.event_record(context_.events[2 * k + 1], context_.stream);
+      times[k].host_us = microseconds_since(start);
     }
   }
   if (!status) {
@@ -179,13 +186,13 @@ core::Result<std::vector<float>> PlanLauncher::run(std::span<const Heat> lineup)
   if (const core::Status waited = wait(context_.events[2 * lineup.size() - 1]); !waited) {
     return waited.error();
   }
-  std::vector<float> times;
   for (std::size_t k = 0; k < lineup.size(); ++k) {
     const core::Result<float> time = between_us(context_.events[2 * k], context_.events[2 * k + 1]);
     if (!time) {
       return time.error();
     }
-    times.push_back(*time / static_cast<float>(entries_[lineup[k].candidate].repeats));
+    times[k].time_us = *time / static_cast<float>(entries_[lineup[k].candidate].repeats);
+    times[k].host_us = std::min(times[k].host_us, *time);
   }
   return times;
 }

@@ -48,7 +48,7 @@ class PlanLauncher final : public Launcher {
 
   core::Result<Launch> single(std::size_t candidate) override;
   core::Status prepare(std::size_t candidate, int repeats) override;
-  core::Result<std::vector<float>> run(std::span<const Heat> lineup) override;
+  core::Result<std::vector<GraphTime>> run(std::span<const Heat> lineup) override;
   core::Status execute(std::size_t candidate);
 
  private:

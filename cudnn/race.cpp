@@ -30,8 +30,6 @@ constexpr float kCheapUs = 300;
 constexpr float kLoadingShare = 0.25f;
 // First launches of one candidate, at most.
 constexpr std::size_t kMostLooks = 3;
-// A busy host holds a launch up by so much.
-constexpr float kHeldUpUs = 500;
 // Two launches of which none was held up are this close, relatively.
 constexpr float kAgreement = 0.1f;
 
@@ -75,6 +73,7 @@ class Race {
     int repeats = 0;             // of the prepared graph; 0: none
     std::vector<float> samples;  // of graphs with `repeats`
     float middle = kNever;       // their median
+    float least_graph = kNever;  // the last of them without the time of the host's calls
     bool entered = false;        // gets its first few samples, whatever the first of them says
   };
 
@@ -119,14 +118,9 @@ class Race {
     return entrant.least_us > limit || (known != engines_.end() && known->second > limit);
   }
 
-  // A thread that has to wait for its processor between a launch and the event behind it makes the
-  // kernel look slow, by a few hundred microseconds at most.
-  [[nodiscard]] bool in_doubt(float least) const {
-    return !in_sight(least) && in_sight(least - kHeldUpUs);
-  }
-
-  // Every candidate once; again where the first launch was slow for loading its kernel, or where it
-  // may be a contender or is in doubt, and once more if two launches do not agree.
+  // Every candidate once; again where the host took so much of the first launch, to load its kernel
+  // or for want of a processor, that it may be a contender; and once more if it did so again and
+  // the two do not agree.
   void first_look() {
     for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
       RaceResult& result = outcome_.results[i];
@@ -145,8 +139,7 @@ class Race {
       float time = first->time_us;
       float least = std::max(0.0f, first->time_us - first->host_us);
       const bool loaded = first->host_us > kLoadingShare * first->time_us;
-      bool again = least <= options_.hopeless * best_single_ &&
-                   (loaded || in_sight(least) || in_doubt(least));
+      bool again = least <= options_.hopeless * best_single_ && (loaded || in_sight(least));
       for (std::size_t n = 1; again && n < kMostLooks; ++n) {
         const std::optional<Launch> next = launch(i);
         if (!next) {
@@ -157,7 +150,7 @@ class Race {
         // It is loaded now. A call that still takes long is one that waits for its own kernels.
         const float now = std::max(0.0f, next->time_us - std::min(next->host_us, kCallUs));
         least = n == 1 && loaded ? now : std::min(least, now);
-        again = in_doubt(least) && differ;
+        again = differ && !in_sight(least) && in_sight(next->time_us - next->host_us);
       }
       if (!result.status.empty()) {
         continue;
@@ -195,8 +188,9 @@ class Race {
     return true;
   }
 
-  void accept(std::size_t i, float time) {
+  void accept(std::size_t i, const GraphTime& graph) {
     Runner& runner = runners_[i];
+    const float time = graph.time_us;
     if (!possible(time)) {
       outcome_.results[i].status = "impossible time";
       runner = {};
@@ -204,6 +198,7 @@ class Race {
     }
     outcome_.gpu_us += static_cast<double>(time) * runner.repeats;
     runner.samples.push_back(time);
+    runner.least_graph = time - graph.host_us / static_cast<float>(runner.repeats);
     runner.middle = median(runner.samples);
     best_graph_ = std::min(best_graph_, runner.middle);
   }
@@ -219,7 +214,7 @@ class Race {
     for (const std::size_t i : batch) {
       lineup.push_back({i, lineup.empty() || graph_us(runners_[i]) < kColdUs});
     }
-    const core::Result<std::vector<float>> times = launcher_.run(lineup);
+    const core::Result<std::vector<GraphTime>> times = launcher_.run(lineup);
     if (!times) {
       if (batch.size() == 1 || times.error().code == core::ErrorCode::kInternal) {
         fail(batch.front(), times.error());
@@ -231,10 +226,11 @@ class Race {
       return;
     }
     for (std::size_t k = 0; k < batch.size(); ++k) {
-      if (lineup[k].warm && possible((*times)[k])) {
-        outcome_.gpu_us += static_cast<double>((*times)[k]) * runners_[batch[k]].repeats;
+      const GraphTime& time = (*times)[k];
+      if (lineup[k].warm && possible(time.time_us)) {
+        outcome_.gpu_us += static_cast<double>(time.time_us) * runners_[batch[k]].repeats;
       }
-      accept(batch[k], (*times)[k]);
+      accept(batch[k], time);
     }
   }
 
@@ -264,10 +260,8 @@ class Race {
     sample(lineup);
     // Again where it looks slow for a reason that may be the host's.
     std::erase_if(lineup, [&](std::size_t i) {
-      const float middle = runners_[i].middle;
-      return middle <= options_.contender * best_graph_ ||
-             middle > options_.contender * best_graph_ +
-                          kHeldUpUs / static_cast<float>(std::max(1, runners_[i].repeats));
+      const float contender = options_.contender * best_graph_;
+      return runners_[i].middle <= contender || runners_[i].least_graph > contender;
     });
     sample(lineup);
   }

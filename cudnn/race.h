@@ -16,13 +16,20 @@ namespace reformer::cudnn {
 
 struct Launch {
   float time_us = 0;  // from before the launch to the end of the kernel: launch overhead included
-  float host_us = 0;  // of it, at most: how long the call took. Loading a kernel is slow.
+  float host_us =
+      0;  // of it, at most: how long the host took from before the first event to behind
+          // the second. Loading a kernel is slow, and a busy host makes threads wait.
 };
 
 struct Heat {
   std::size_t candidate = 0;
   bool warm = true;  // behind a launch of its own that is not timed: what ran before it leaves the
                      // L2 cache full of other things
+};
+
+struct GraphTime {
+  float time_us = 0;  // of one execution
+  float host_us = 0;  // as of a Launch, for the whole graph
 };
 
 class Launcher {
@@ -32,8 +39,8 @@ class Launcher {
   // Makes the candidate's graph of `repeats` executions. Host work only.
   virtual core::Status prepare(std::size_t candidate, int repeats) = 0;
   // Launches the prepared graphs of `lineup` back to back, so that the GPU never waits for the
-  // host. Microseconds of one execution, of each.
-  virtual core::Result<std::vector<float>> run(std::span<const Heat> lineup) = 0;
+  // host, if the host keeps up.
+  virtual core::Result<std::vector<GraphTime>> run(std::span<const Heat> lineup) = 0;
 };
 
 // What is known of a candidate before it runs.

@@ -5,6 +5,8 @@
 namespace reformer::testing {
 namespace {
 
+constexpr float kGraphCallUs = 10;
+
 core::Error failure(const FakeLauncher::Kernel& kernel) {
   return core::make_error(
       kernel.faults ? core::ErrorCode::kInternal : core::ErrorCode::kUnavailable,
@@ -24,7 +26,7 @@ float FakeLauncher::noisy(float us) {
 
 float FakeLauncher::hold_up_us() {
   if (std::bernoulli_distribution(static_cast<double>(noise_.held_up))(random_)) {
-    return std::uniform_real_distribution<float>(20, 500)(random_);
+    return std::uniform_real_distribution<float>(20, 3000)(random_);
   }
   return 0;
 }
@@ -38,8 +40,11 @@ core::Result<cudnn::Launch> FakeLauncher::single(std::size_t candidate) {
   const float host =
       overhead(random_) + kernel.stuck_us + (counts_[candidate].singles == 0 ? kernel.load_us : 0);
   ++counts_[candidate].singles;
-  const float time = noisy(kernel.us) + host + hold_up_us();
-  return cudnn::Launch{kernel.single_reads != 0 ? kernel.single_reads : time, host};
+  // Before the kernel starts, or while it runs.
+  const float held_up = hold_up_us();
+  const float busy = noisy(kernel.us) + host;
+  const float time = random_() % 2 == 0 ? busy + held_up : std::max(busy, host + held_up);
+  return cudnn::Launch{kernel.single_reads != 0 ? kernel.single_reads : time, host + held_up};
 }
 
 core::Status FakeLauncher::prepare(std::size_t candidate, int repeats) {
@@ -47,8 +52,8 @@ core::Status FakeLauncher::prepare(std::size_t candidate, int repeats) {
   return core::ok_status();
 }
 
-core::Result<std::vector<float>> FakeLauncher::run(std::span<const cudnn::Heat> lineup) {
-  std::vector<float> times;
+core::Result<std::vector<cudnn::GraphTime>> FakeLauncher::run(std::span<const cudnn::Heat> lineup) {
+  std::vector<cudnn::GraphTime> times;
   double whole = 0;
   float ahead_us = 0;  // GPU time that is queued when the host makes its next call
   for (const auto& [candidate, warm] : lineup) {
@@ -62,10 +67,11 @@ core::Result<std::vector<float>> FakeLauncher::run(std::span<const cudnn::Heat> 
     const auto repeats = static_cast<float>(counts.repeats);
     ahead_us += warm ? kernel.us * repeats : 0;
     const float held_up = hold_up_us();
-    times.push_back(noisy(kernel.us) +
-                    (gap(random_) + std::max(0.0f, held_up - ahead_us)) / repeats);
+    const float time =
+        noisy(kernel.us) + (gap(random_) + std::max(0.0f, held_up - ahead_us)) / repeats;
+    times.push_back({time, std::min(kGraphCallUs + held_up, time * repeats)});
     ahead_us = std::max(0.0f, ahead_us - held_up) + kernel.us * repeats;
-    whole += static_cast<double>(times.back() * repeats) * (warm ? 2 : 1);
+    whole += static_cast<double>(time * repeats) * (warm ? 2 : 1);
   }
   longest_batch_us_ = std::max(longest_batch_us_, whole);
   return times;

@@ -25,8 +25,8 @@ class FakeLauncher final : public cudnn::Launcher {
     float overhead_us = 0;  // of a single launch: this to twice this
     float gap_us = 0;       // between two graphs
     float relative = 0;     // standard deviation
-    // A host whose processors are busy: so many of the launches and graphs are held up between the
-    // call and the event that is recorded behind it, by 20 to 500 us.
+    // A host whose processors are busy: so many of the launches and graphs are held up by 20 to
+    // 3000 us.
     float held_up = 0;
   };
   explicit FakeLauncher(std::vector<Kernel> kernels) : FakeLauncher(std::move(kernels), {}, 1) {}
@@ -35,7 +35,7 @@ class FakeLauncher final : public cudnn::Launcher {
 
   core::Result<cudnn::Launch> single(std::size_t candidate) override;
   core::Status prepare(std::size_t candidate, int repeats) override;
-  core::Result<std::vector<float>> run(std::span<const cudnn::Heat> lineup) override;
+  core::Result<std::vector<cudnn::GraphTime>> run(std::span<const cudnn::Heat> lineup) override;
 
   struct Counts {
     int singles = 0;
