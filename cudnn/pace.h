@@ -8,9 +8,10 @@
 
 namespace reformer::cudnn {
 
-// The best pace at which each engine has been seen to work, by operation: from it follows
-// how long a launch must take at least, before it is made. A naive engine can need seconds for what
-// others do in a millisecond. Threads: one.
+// The best pace at which each engine has been seen to work, by operation: from it follows how long
+// a launch must take at least, before it is made. A naive engine can need seconds for what others
+// do in a millisecond; one that takes the groups of a convolution one by one needs so long for
+// each. Only long launches show a pace: short ones have other limits. Threads: one.
 class Pace {
  public:
   // Microseconds that the engine will need at least; 0 while it has not been seen often enough.
@@ -18,9 +19,16 @@ class Pace {
   void note(const core::Problem& problem, std::int32_t engine, float time_us);
 
  private:
+  // Of something that there is more or less of in a problem: the best seen, a microsecond.
+  struct Rate {
+    double best = 0;
+    int seen = 0;  // in launches that show a pace
+    void note(double amount, float time_us);
+    [[nodiscard]] double least_us(double amount) const;
+  };
   struct Seen {
-    double best_rate = 0;  // operations a microsecond
-    int times = 0;
+    Rate flops;
+    Rate groups;
   };
   using Kind = std::pair<std::int32_t, core::Operation>;
   static Kind kind_of(const core::Problem& problem, std::int32_t engine);

@@ -80,7 +80,7 @@ BOOST_AUTO_TEST_CASE(an_engine_with_one_good_configuration_is_tried_to_the_end) 
 BOOST_AUTO_TEST_CASE(what_cannot_be_fast_enough_is_not_launched) {
   FakeLauncher launcher({{.us = 100}, {.us = 100}, {.us = 100}});
   const RaceOutcome outcome = raced(
-      launcher, {{.engine = 1}, {.engine = 2, .least_us = 550}, {.engine = 3, .least_us = 450}});
+      launcher, {{.engine = 1}, {.engine = 2, .least_us = 450}, {.engine = 3, .least_us = 350}});
   BOOST_TEST(outcome.results[1].status == cudnn::kHopelessStatus);
   BOOST_TEST(outcome.results[2].samples >= 7);
 }
