@@ -28,6 +28,8 @@ constexpr double kBatchUs = 8000;
 constexpr float kCheapUs = 300;
 // A call this large a part of a launch's time has probably loaded the kernel.
 constexpr float kLoadingShare = 0.25f;
+// Loading keeps the GPU waiting beyond the host's call, by no more than this.
+constexpr float kLoadingUs = 5000;
 // First launches of one candidate, at most.
 constexpr std::size_t kMostLooks = 3;
 // Two launches of which none was held up are this close, relatively.
@@ -139,7 +141,8 @@ class Race {
       float time = first->time_us;
       float least = std::max(0.0f, first->time_us - first->host_us);
       const bool loaded = first->host_us > kLoadingShare * first->time_us;
-      bool again = least <= options_.hopeless * best_single_ && (loaded || in_sight(least));
+      const float hopeless = options_.hopeless * best_single_;
+      bool again = loaded ? least <= std::max(hopeless, kLoadingUs) : in_sight(least);
       for (std::size_t n = 1; again && n < kMostLooks; ++n) {
         const std::optional<Launch> next = launch(i);
         if (!next) {

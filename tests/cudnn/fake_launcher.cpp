@@ -37,12 +37,11 @@ core::Result<cudnn::Launch> FakeLauncher::single(std::size_t candidate) {
     return failure(kernel);
   }
   std::uniform_real_distribution<float> overhead(noise_.overhead_us, 2 * noise_.overhead_us);
-  const float host =
-      overhead(random_) + kernel.stuck_us + (counts_[candidate].singles == 0 ? kernel.load_us : 0);
-  ++counts_[candidate].singles;
+  const bool loads = counts_[candidate].singles++ == 0;
+  const float host = overhead(random_) + kernel.stuck_us + (loads ? kernel.load_us : 0);
   // Before the kernel starts, or while it runs.
   const float held_up = hold_up_us();
-  const float busy = noisy(kernel.us) + host;
+  const float busy = noisy(kernel.us) + host + (loads ? kernel.upload_us : 0);
   const float time = random_() % 2 == 0 ? busy + held_up : std::max(busy, host + held_up);
   return cudnn::Launch{kernel.single_reads != 0 ? kernel.single_reads : time, host + held_up};
 }

@@ -15,6 +15,7 @@ class FakeLauncher final : public cudnn::Launcher {
   struct Kernel {
     float us = 1;
     float load_us = 0;       // of the first launch, on the host
+    float upload_us = 0;     // of the first launch, behind the call
     std::string fails = {};  // every launch, with this message
     bool fails_in_graphs = false;
     bool faults = false;     // takes the GPU down

@@ -93,6 +93,13 @@ BOOST_AUTO_TEST_CASE(a_kernel_that_was_slow_to_load_gets_a_second_look) {
   BOOST_TEST(outcome.results[1].samples >= 7);
 }
 
+BOOST_AUTO_TEST_CASE(so_does_one_that_kept_the_gpu_waiting_while_it_was_loaded) {
+  FakeLauncher launcher({{.us = 20}, {.us = 10, .load_us = 2000, .upload_us = 900}});
+  const RaceOutcome outcome = raced(launcher, one_engine_each(2));
+  BOOST_TEST(outcome.results[1].time_us == 10.0f);
+  BOOST_TEST(outcome.results[1].samples >= 7);
+}
+
 BOOST_AUTO_TEST_CASE(calls_that_were_held_up_do_not_put_a_kernel_out_of_sight) {
   // Other threads load kernels: every launch call takes its time.
   FakeLauncher launcher({{.us = 8}, {.us = 3, .stuck_us = 200}, {.us = 9}});
