@@ -69,10 +69,7 @@ struct Batches {
 // line) x {forward twice as often, data gradient, filter gradient} x {f16/nhwc, bf16/nhwc,
 // f32/nchw, f32/nhwc, f16/nchw} x batch {the powers of two within `batches`}.
 [[nodiscard]] core::Result<std::vector<core::Problem>> draw_from_shapes(
-    const std::filesystem::path& path,
-    std::size_t count,
-    std::uint64_t seed,
-    Batches batches = {});
+    const std::filesystem::path& path, std::size_t count, std::uint64_t seed, Batches batches = {});
 
 // `count` problems of NetworkSpace and, every sixth, of RandomSpace. `shapes`: a file for
 // draw_from_shapes() whose layers are varied, or empty.

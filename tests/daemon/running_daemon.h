@@ -96,8 +96,8 @@ class TestClient {
 };
 
 [[nodiscard]] core::Context recorded_context();
-// A measurement line of a problem that no model was trained on, with two candidates. As many filters
-// as channels, where it is not said.
+// A measurement line of a problem that no model was trained on, with two candidates. As many
+// filters as channels, where it is not said.
 [[nodiscard]] std::string sample_line(int channels, double best_us, int filters = 0);
 [[nodiscard]] std::string sample_problem(int channels, int filters = 0);
 
