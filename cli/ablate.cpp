@@ -31,7 +31,7 @@ struct Arguments {
   double held_out_share = 0.2;
   std::string html;
   FamilyOptions families;
-  bool calibrate_families = true;
+  bool families_uncalibrated = false;
 };
 
 class Ablation {
@@ -193,7 +193,7 @@ void leave_families_out(Session& session, Arguments& arguments, bool preset_give
   if (arguments.plan.epochs > 0) {
     families.training.epochs = arguments.plan.epochs;
   }
-  if (!arguments.calibrate_families) {
+  if (arguments.families_uncalibrated) {
     families.training.folds = 0;
   }
   families.seeds = arguments.seeds;
@@ -223,8 +223,8 @@ void add_ablate(CLI::App& app, Session& session) {
           "needs --shapes; calibrated, the default preset unless --preset is given")
       ->type_name("FILE")
       ->check(CLI::ExistingFile);
-  command->add_flag("!--no-calibration",
-                    arguments->calibrate_families,
+  command->add_flag("--no-calibration",
+                    arguments->families_uncalibrated,
                     "With --hold-out-families: the judge learns from the validation problems only; "
                     "a third of the time");
   command

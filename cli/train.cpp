@@ -32,7 +32,7 @@ using Clock = std::chrono::steady_clock;
 struct Arguments {
   std::vector<std::string> data;
   bool from_daemon = false;
-  bool add = true;  // what was trained from a daemon becomes its challenger
+  bool no_add = false;  // what was trained from a daemon becomes its challenger
   bool background = false;
   std::uint64_t max_memory_bytes = 0;  // 0: no limit
   std::string device;
@@ -48,7 +48,7 @@ struct Arguments {
   std::size_t epochs = 0;  // 0: the preset's
   std::size_t threads = default_threads();
   double validation_share = 0.1;
-  bool calibrate = true;
+  bool no_calibration = false;
 };
 
 model::TrainOptions options_from(const Arguments& arguments) {
@@ -68,7 +68,7 @@ model::TrainOptions options_from(const Arguments& arguments) {
   options.seed = arguments.seed;
   options.shards = arguments.threads;
   options.validation_share = arguments.validation_share;
-  options.folds = arguments.calibrate ? options.folds : 0;
+  options.folds = arguments.no_calibration ? 0 : options.folds;
   return options;
 }
 
@@ -139,7 +139,7 @@ class Trainer {
     if (const auto written = model::write_model(*trained, arguments.out); !written) {
       throw Failure(written.error());
     }
-    const bool added = daemon_ != nullptr && arguments.add;
+    const bool added = daemon_ != nullptr && !arguments.no_add;
     if (added) {
       add_to_daemon(*trained, arguments, own, corpus.problems().size() - own, seconds.count());
     }
@@ -276,7 +276,7 @@ void add_train(CLI::App& app, Session& session) {
       command->add_flag("--from-daemon",
                         a.from_daemon,
                         "What this host has measured; the result becomes a challenger");
-  command->add_flag("!--no-add", a.add, "Only write the file")->needs(from_daemon);
+  command->add_flag("--no-add", a.no_add, "Only write the file")->needs(from_daemon);
   command->add_option("--device", a.device, "Of the daemon's measurements: GPU, as `list` shows it")
       ->needs(from_daemon);
   command->add_option("--cudnn", a.cudnn, "Of the daemon's measurements: cuDNN version number")
@@ -309,8 +309,8 @@ void add_train(CLI::App& app, Session& session) {
       ->check(CLI::Range(0.0, 0.5))
       ->capture_default_str();
   command->add_option("--name", a.name, "Name of the model [made from what it is]");
-  command->add_flag("!--no-calibration",
-                    a.calibrate,
+  command->add_flag("--no-calibration",
+                    a.no_calibration,
                     "Skip the cross-fitted calibration: faster, and worse at knowing when not to "
                     "answer");
   command->callback([&session, arguments] {
