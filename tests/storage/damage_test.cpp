@@ -1,12 +1,14 @@
 // What damage to one file costs: at most the records whose own bytes, or whose block of a table, it
 // hit. docs/storage.md promises that.
 #include "storage/open_database.h"
+#include "storage/rocks_options.h"
 #include "tests/storage/sample_records.h"
 #include "tests/storage/temporary_directory.h"
 
 #include <boost/test/unit_test.hpp>
 
 #include <fstream>
+#include <memory>
 
 namespace {
 
@@ -150,6 +152,23 @@ void fill(const fs::path& path, Where where) {
   fs::copy(directory.database(), path, fs::copy_options::recursive);
 }
 
+// What the log has becomes a table of its own beside those that are there.
+void flush_to_a_table(const fs::path& path) {
+  std::vector<rocksdb::ColumnFamilyHandle*> families;
+  rocksdb::DB* opened = nullptr;
+  BOOST_REQUIRE(rocksdb::DB::Open(storage::database_options({}),
+                                  path.string(),
+                                  storage::family_descriptors(),
+                                  &families,
+                                  &opened)
+                    .ok());
+  const std::unique_ptr<rocksdb::DB> database(opened);
+  BOOST_TEST(database->Flush({}, families).ok());
+  for (rocksdb::ColumnFamilyHandle* family : families) {
+    BOOST_TEST(database->DestroyColumnFamilyHandle(family).ok());
+  }
+}
+
 // Filled once for each Where.
 fs::path filled(Where where) {
   static const storage::testing::TemporaryDirectory all;
@@ -227,6 +246,39 @@ BOOST_AUTO_TEST_CASE(damage_to_a_table_and_to_what_finds_it_costs_no_more_than_t
                kRecords - kInBlock);
     BOOST_TEST(intact(**Database::open(path, OpenMode::kReadWrite, nullptr)) >=
                kRecords - kInBlock);
+  }
+}
+
+// RocksDB's iterator goes on behind the damage, in all tables at once.
+BOOST_AUTO_TEST_CASE(damage_to_one_table_costs_nothing_that_stands_in_another) {
+  const fs::path path = directory.database();
+  fs::copy(filled(Where::kTable), path, fs::copy_options::recursive);
+  const fs::path old_table = largest(path, ".sst");
+  constexpr std::uint32_t kNew = 60;
+  {
+    const auto database = Database::open(path, OpenMode::kReadWrite, nullptr);
+    for (std::uint32_t number = kRecords; number < kRecords + kNew; ++number) {
+      BOOST_REQUIRE((*database)
+                        ->put_record(sample_record(number, kCandidates),
+                                     Database::Merge::kForce,
+                                     Durability::kSynced)
+                        .ok());
+    }
+  }
+  flush_to_a_table(path);
+  for (const double at : {0.2, 0.4, 0.6, 0.8}) {
+    damage(old_table, How::kBlock, at);
+  }
+  std::ofstream(path / "DAMAGED") << "as if it had been met\n";
+  storage::OpenReport report;
+  const auto database = Database::open(path, OpenMode::kReadWrite, &report);
+  BOOST_REQUIRE(database.ok());
+  BOOST_TEST(!report.set_aside.empty());
+  BOOST_TEST(intact(**database) >= kRecords - 8 * kInBlock);
+  BOOST_TEST(intact(**database) < kRecords);
+  for (std::uint32_t number = kRecords; number < kRecords + kNew; ++number) {
+    const auto record = (*database)->find_record(sample_key(number));
+    BOOST_TEST((record.ok() && record->has_value()));
   }
 }
 
