@@ -1,6 +1,7 @@
 // What the database costs, against the number of records in it (10^3 to 10^6, or what
-// REFORMER_BENCH_RECORDS says): bytes of disk a record, time to open, to look a record up, to find
-// out that there is none, to store one, and the memory of the process.
+// REFORMER_BENCH_RECORDS says): bytes of disk a record, time to open, also with damage in a
+// table, to look a record up, to find out that there is none, to store one, and the memory of the
+// process.
 #include "bench/synthetic_records.h"
 
 #include "storage/database.h"
@@ -75,6 +76,7 @@ class Filled {
     database_ = *std::move(opened);
   }
   [[nodiscard]] Database& database() const { return *database_; }
+  [[nodiscard]] const fs::path& path() const { return path_; }
   [[nodiscard]] std::uint64_t records() const { return records_; }
   [[nodiscard]] double bytes_a_record() const { return bytes_a_record_; }
   [[nodiscard]] double fill_us() const { return fill_us_; }
@@ -152,6 +154,51 @@ void open_database(benchmark::State& state) {
   }
 }
 
+// 64 bytes of garbage in the middle of the table that has the records.
+void damage_largest_table(const fs::path& directory) {
+  fs::path largest;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    if (entry.path().extension() == ".sst" &&
+        (largest.empty() || entry.file_size() > fs::file_size(largest))) {
+      largest = entry.path();
+    }
+  }
+  std::fstream bytes(largest, std::ios::in | std::ios::out | std::ios::binary);
+  bytes.seekp(static_cast<std::streamoff>(fs::file_size(largest) / 2));
+  bytes << std::string(64, 'Z');
+  std::ofstream(directory / "DAMAGED") << "as if it had been met\n";
+}
+
+// A start after damage to one block: everything that can be read is copied.
+void salvage(benchmark::State& state) {
+  Filled& store = filled(static_cast<std::uint64_t>(state.range(0)));
+  const std::uint64_t before = store.database().counts()->records;  // some keys came twice
+  store.close();
+  const fs::path copy = store.path() / "damaged";
+  std::uint64_t kept = 0;
+  double resident_mib = 0;
+  for (auto _ : state) {
+    fs::remove_all(copy);
+    fs::create_directory(copy);
+    fs::copy(store.path() / "db", copy / "db");
+    damage_largest_table(copy / "db");
+    const auto start = std::chrono::steady_clock::now();
+    const auto opened = Database::open(copy / "db", storage::OpenMode::kReadWrite, nullptr);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    state.SetIterationTime(took.count());
+    if (!opened.ok()) {
+      state.SkipWithError("not salvaged");
+      break;
+    }
+    kept = (*opened)->counts()->records;
+    resident_mib = testing::resident_mib(::getpid());
+  }
+  state.counters["lost"] = static_cast<double>(before - kept);
+  state.counters["resident_MiB"] = resident_mib;
+  fs::remove_all(copy);
+  store.open();
+}
+
 void sizes(benchmark::internal::Benchmark* benchmark, std::int64_t size) {
   benchmark->Arg(size)->Unit(benchmark::kMicrosecond);
 }
@@ -167,6 +214,11 @@ int main(int argc, char** argv) {
     sizes(benchmark::RegisterBenchmark("find_record", find_record), size);
     sizes(benchmark::RegisterBenchmark("find_nothing", find_nothing), size);
     sizes(benchmark::RegisterBenchmark("open", open_database), size);
+    benchmark::RegisterBenchmark("salvage", salvage)
+        ->Arg(size)
+        ->UseManualTime()
+        ->Iterations(1)
+        ->Unit(benchmark::kMillisecond);
     for (const auto durability : {storage::Durability::kSynced, storage::Durability::kBuffered}) {
       benchmark::RegisterBenchmark("put_record/synced_or_buffered", put_record)
           ->Args({size, static_cast<std::int64_t>(durability)})
