@@ -14,8 +14,8 @@ namespace reformer::storage {
 // The newest of each key in those files of a damaged database that RocksDB reads badly or not at
 // all: its logs (it passes over all that stands behind damage in a block of 32 KiB, and a repair
 // over families that have no table yet), and, if one of them is damaged, its tables (it opens some
-// of those not at all, a repair leaves them all out, and going on behind their damage it passes over
-// what the sound ones have between the same keys).
+// of those not at all, a repair leaves them all out, and going on behind their damage it passes
+// over what the sound ones have between the same keys).
 struct RawEntries {
   struct Newest {
     std::uint64_t sequence = 0;
