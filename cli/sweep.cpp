@@ -116,10 +116,11 @@ core::Result<core::Record> measured_record(const Options& options,
                                            const core::Problem& problem,
                                            const cudnn::Enumeration& candidates,
                                            Team& team) {
-  const Team::Turn turn(team);
-  const Clock::time_point begun = Clock::now();
   cudnn::Measurer::Limits limits;
   limits.race.first_look_us = static_cast<float>(options.max_problem_ms * 500);
+  equipment.measurer->load(problem, candidates, limits, [] { return interrupted.load(); });
+  const Team::Turn turn(team);
+  const Clock::time_point begun = Clock::now();
   if (equipment.watch != nullptr) {
     equipment.watch->begin();
   }

@@ -74,7 +74,7 @@ core::Result<Equipment> Equipment::get(const std::string& cudnn_library,
     return core::in_context("no GPU to measure on (--enumerate-only lists candidates without one)",
                             opened.error());
   }
-  auto measurer = cudnn::Measurer::create(*library, *opened);
+  auto measurer = cudnn::Measurer::create(*library, *opened, team.pace());
   if (!measurer) {
     return measurer.error();
   }

@@ -69,6 +69,7 @@ core::Status study_one(Measurer& measurer,
   const auto stop = [&] { return interrupted.load(); };
   Measurer::Limits exhaustive;
   exhaustive.race.exhaustive = true;
+  measurer.load(prepared.problem, *prepared.candidates, {}, stop);
   std::vector<Measurer::Measured> runs;
   for (const Measurer::Limits& limits : {Measurer::Limits{}, exhaustive, Measurer::Limits{}}) {
     auto measured = measurer.measure(prepared.problem, *prepared.candidates, limits, stop);

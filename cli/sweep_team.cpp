@@ -28,6 +28,7 @@ constexpr auto kMeetingLook = 5ms;
 // Lives in memory that all processes share.
 struct Team::Shared {
   pthread_mutex_t gpu{};
+  cudnn::Pace pace;  // guarded by `gpu`
   std::atomic<std::size_t> done = 0;
   std::atomic<std::size_t> failed = 0;
   std::atomic<bool> broken = false;  // a member is gone before its time
@@ -74,6 +75,10 @@ bool Team::meet(const std::atomic<bool>& interrupted) {
     std::this_thread::sleep_for(kMeetingLook);
   }
   return true;
+}
+
+std::shared_ptr<cudnn::Pace> Team::pace() const {
+  return {shared_, &shared_->pace};
 }
 
 Team::Turn::Turn(Team& team) : team_(team) {

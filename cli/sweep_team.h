@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/result.h"
+#include "cudnn/pace.h"
 
 #include <atomic>
 #include <cstddef>
@@ -43,6 +44,9 @@ class Team {
 
   // In a member: waits until every member has come to this place. False if one of them is gone.
   [[nodiscard]] bool meet(const std::atomic<bool>& interrupted);
+
+  // What the members have seen of engines. For the one whose turn it is.
+  [[nodiscard]] std::shared_ptr<cudnn::Pace> pace() const;
 
   // A member's turn on the GPU. That of a member that died passes on.
   class Turn {

@@ -70,7 +70,7 @@ struct Measurer::Impl {
   CUdeviceptr arena = 0;
   std::size_t arena_bytes = 0;
   std::map<core::DataType, CUdeviceptr> patterns;  // kPatternBytes of random values each
-  Pace pace;
+  std::shared_ptr<Pace> pace;
   HostTimes times;
   double total_s = 0;
   double gpu_s = 0;
@@ -162,10 +162,10 @@ struct Measurer::Impl {
     return core::ok_status();
   }
 
+  // Memory for the tensors and the largest workspace, as it is.
   core::Result<Placement> place(const core::Problem& problem,
                                 const Enumeration& enumeration,
                                 std::int64_t max_bytes) {
-    const Clock::time_point start = Clock::now();
     std::size_t workspace = 0;
     for (const Planned& planned : enumeration.candidates) {
       if (planned.plan != nullptr) {
@@ -173,27 +173,32 @@ struct Measurer::Impl {
       }
     }
     const auto tensors = tensors_of(problem);
-    std::array<std::size_t, 3> offsets{};
+    Placement placement;
     std::size_t total = 0;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
-      offsets[i] = total;
+      placement.tensors[i] = total;
       total += rounded(tensor_bytes(*tensors[i]));
     }
     if (const core::Status reserved = reserve(total + rounded(workspace), max_bytes); !reserved) {
       return reserved.error();
     }
-    Placement placement;
     placement.workspace = arena + total;
+    for (CUdeviceptr& tensor : placement.tensors) {
+      tensor += arena;
+    }
+    return placement;
+  }
+
+  core::Status fill(const core::Problem& problem, const Placement& placement) {
+    const auto tensors = tensors_of(problem);
     for (std::size_t i = 0; i < tensors.size(); ++i) {
-      placement.tensors[i] = arena + offsets[i];
       if (const core::Status filled =
               fill(placement.tensors[i], tensor_bytes(*tensors[i]), tensors[i]->type);
           !filled) {
-        return filled.error();
+        return filled;
       }
     }
-    times.fill += seconds_since(start);
-    return placement;
+    return core::ok_status();
   }
 
   core::Result<std::vector<std::byte>> result_of(PlanLauncher& launcher,
@@ -211,8 +216,10 @@ Measurer::Measurer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Measurer::~Measurer() = default;
 
 core::Result<std::unique_ptr<Measurer>> Measurer::create(std::shared_ptr<const Library> library,
-                                                         std::shared_ptr<const Gpu> gpu) {
+                                                         std::shared_ptr<const Gpu> gpu,
+                                                         std::shared_ptr<Pace> pace) {
   auto impl = std::make_unique<Impl>();
+  impl->pace = pace != nullptr ? std::move(pace) : std::make_shared<Pace>();
   impl->library = std::move(library);
   impl->gpu = std::move(gpu);
   if (const core::Status current = impl->gpu->make_current(); !current) {
@@ -241,14 +248,15 @@ std::string Measurer::profile() const {
   const HostTimes& t = m.times;
   return fmt::format(
       "measuring {:.2f} s: fill {:.2f}, first look {:.2f}, capture {:.2f}, graphs {:.2f}, check "
-      "{:.2f}; GPU busy with launches {:.2f}",
+      "{:.2f}; GPU busy with launches {:.2f}; loading kernels before {:.2f}",
       m.total_s,
       t.fill,
       t.first_look,
       t.capture,
       t.graphs,
       t.check,
-      m.gpu_s);
+      m.gpu_s,
+      t.load);
 }
 
 // What a candidate computes, from a cleared output.
@@ -335,6 +343,27 @@ core::Record Measurer::Impl::new_record(const core::Problem& problem,
   return record;
 }
 
+void Measurer::load(const core::Problem& problem,
+                    const Enumeration& enumeration,
+                    const Limits& limits,
+                    const std::function<bool()>& stop) {
+  Impl& m = *impl_;
+  const Clock::time_point start = Clock::now();
+  const auto placement = m.place(problem, enumeration, limits.max_memory_bytes);
+  if (!placement) {
+    return;  // measure() will say so
+  }
+  PlanLauncher launcher({m.f(), m.cuda(), m.handle, m.stream, m.events, m.times});
+  std::size_t loaded = 0;
+  for (const Planned& planned : enumeration.candidates) {
+    if (planned.plan != nullptr && !stop() &&
+        launcher.add(*planned.plan, placement->tensors, placement->workspace)) {
+      launcher.load(loaded++);
+    }
+  }
+  m.times.load += seconds_since(start);
+}
+
 core::Result<Measurer::Measured> Measurer::measure(const core::Problem& problem,
                                                    const Enumeration& enumeration,
                                                    const Limits& limits,
@@ -345,6 +374,11 @@ core::Result<Measurer::Measured> Measurer::measure(const core::Problem& problem,
   if (!placement) {
     return placement.error();
   }
+  const Clock::time_point filling = Clock::now();
+  if (const core::Status filled = m.fill(problem, *placement); !filled) {
+    return filled.error();
+  }
+  m.times.fill += seconds_since(filling);
   PlanLauncher launcher({m.f(), m.cuda(), m.handle, m.stream, m.events, m.times});
   Measured measured{m.new_record(problem, enumeration), 0};
   std::vector<core::Candidate*> candidates;  // that have a plan
@@ -355,7 +389,7 @@ core::Result<Measurer::Measured> Measurer::measure(const core::Problem& problem,
         launcher.add(*planned.plan, placement->tensors, placement->workspace)) {
       const std::int32_t engine = planned.candidate.config.engine();
       candidates.push_back(&measured.record.candidates[i]);
-      entrants.push_back({engine, m.pace.least_us(problem, engine)});
+      entrants.push_back({engine, m.pace->least_us(problem, engine)});
     }
   }
   core::Result<RaceOutcome> outcome = race(launcher, entrants, limits.race, stop);
@@ -372,7 +406,7 @@ core::Result<Measurer::Measured> Measurer::measure(const core::Problem& problem,
     candidate.samples = result.samples;
     candidate.status = result.status;
     if (candidate.timed()) {
-      m.pace.note(problem, candidate.config.engine(), candidate.time_us);
+      m.pace->note(problem, candidate.config.engine(), candidate.time_us);
     }
   }
   m.gpu_s += outcome->gpu_us * 1e-6;

@@ -13,6 +13,7 @@
 
 namespace reformer::cudnn {
 
+class Pace;        // cudnn/pace.h
 struct HostTimes;  // cudnn/plan_launcher.h
 
 // Times the plans of one problem on the GPU. Tensors hold random values in [-1, 1); the L2 cache is
@@ -20,9 +21,11 @@ struct HostTimes;  // cudnn/plan_launcher.h
 // winner's output is compared with another candidate's and refused if it is wrong. Threads: one.
 class Measurer {
  public:
-  // Makes `gpu` current on the calling thread.
+  // Makes `gpu` current on the calling thread. `pace`, where given, is what those know together who
+  // measure on this GPU in turn, this one in measure() only.
   static core::Result<std::unique_ptr<Measurer>> create(std::shared_ptr<const Library> library,
-                                                        std::shared_ptr<const Gpu> gpu);
+                                                        std::shared_ptr<const Gpu> gpu,
+                                                        std::shared_ptr<Pace> pace = nullptr);
   ~Measurer();
   Measurer(const Measurer&) = delete;
   Measurer& operator=(const Measurer&) = delete;
@@ -35,6 +38,13 @@ class Measurer {
     core::Record record;
     double gpu_us = 0;
   };
+  // Makes the driver load the kernels of `enumeration`, for which the GPU would otherwise wait when
+  // measure() launches them first. Runs nothing on the GPU: who measures in turn with others calls
+  // it before that. What cannot be loaded so, or not before `stop`, is left for measure().
+  void load(const core::Problem& problem,
+            const Enumeration& enumeration,
+            const Limits& limits,
+            const std::function<bool()>& stop);
   // Times the plans of `enumeration`, which stays as it is. Errors: kExhausted (tensors and
   // workspace over the limit), kDenied (others have the GPU's memory), kTimeout (`stop` said so),
   // kInternal (the GPU faulted; nothing can be measured any more).

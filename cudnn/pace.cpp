@@ -24,24 +24,33 @@ double Pace::Rate::least_us(double amount) const {
   return seen < kEnough ? 0 : amount / (best * kFasterThanEver);
 }
 
-Pace::Kind Pace::kind_of(const core::Problem& problem, std::int32_t engine) {
-  return {engine, problem.operation};
+const Pace::Seen* Pace::find(const core::Problem& problem, std::int32_t engine) const {
+  const Seen* const end = seen_.data() + std::min(count_, kMostSeen);
+  const Seen* const found = std::find_if(seen_.data(), end, [&](const Seen& seen) {
+    return seen.engine == engine && seen.operation == problem.operation;
+  });
+  return found == end ? nullptr : found;
 }
 
 float Pace::least_us(const core::Problem& problem, std::int32_t engine) const {
-  const auto found = seen_.find(kind_of(problem, engine));
-  if (found == seen_.end()) {
+  const Seen* const seen = find(problem, engine);
+  if (seen == nullptr) {
     return 0;
   }
   const std::int64_t groups = problem.groups();
-  const Seen& seen = found->second;
   return static_cast<float>(
-      std::max(seen.flops.least_us(core::flops(problem)),
-               groups < kManyGroups ? 0 : seen.groups.least_us(static_cast<double>(groups))));
+      std::max(seen->flops.least_us(core::flops(problem)),
+               groups < kManyGroups ? 0 : seen->groups.least_us(static_cast<double>(groups))));
 }
 
 void Pace::note(const core::Problem& problem, std::int32_t engine, float time_us) {
-  Seen& seen = seen_[kind_of(problem, engine)];
+  const Seen* const known = find(problem, engine);
+  if (known == nullptr && count_ >= kMostSeen) {
+    return;
+  }
+  Seen& seen = seen_[known != nullptr ? static_cast<std::size_t>(known - seen_.data()) : count_++];
+  seen.engine = engine;
+  seen.operation = problem.operation;
   seen.flops.note(core::flops(problem), time_us);
   if (const std::int64_t groups = problem.groups(); groups >= kManyGroups) {
     seen.groups.note(static_cast<double>(groups), time_us);

@@ -115,12 +115,8 @@ core::Status PlanLauncher::prepare(std::size_t candidate, int repeats) {
                                                                           : core::ok_status();
 }
 
-core::Status PlanLauncher::capture(Entry& entry, int repeats) {
+core::Result<CUgraph> PlanLauncher::record(const Entry& entry, int repeats) {
   const DriverFunctions& cuda = context_.cuda;
-  if (entry.graph != nullptr) {
-    cuda.graph_exec_destroy(entry.graph);
-    entry.graph = nullptr;
-  }
   CUresult result = cuda.begin_capture(context_.stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
   if (result != CUDA_SUCCESS) {
     return cuda_error(cuda, "capture", result);
@@ -132,19 +128,37 @@ core::Status PlanLauncher::capture(Entry& entry, int repeats) {
   CUgraph graph = nullptr;
   result = cuda.end_capture(context_.stream, &graph);
   if (executed && result == CUDA_SUCCESS && graph != nullptr) {
-    result = cuda.graph_instantiate(&entry.graph, graph, 0);
+    return graph;
   }
   if (graph != nullptr) {
     cuda.graph_destroy(graph);
   }
-  if (!executed) {
-    return executed;
+  return executed ? cuda_error(cuda, "capture", result) : executed.error();
+}
+
+core::Status PlanLauncher::capture(Entry& entry, int repeats) {
+  const DriverFunctions& cuda = context_.cuda;
+  if (entry.graph != nullptr) {
+    cuda.graph_exec_destroy(entry.graph);
+    entry.graph = nullptr;
   }
+  const core::Result<CUgraph> graph = record(entry, repeats);
+  if (!graph) {
+    return graph.error();
+  }
+  const CUresult result = cuda.graph_instantiate(&entry.graph, *graph, 0);
+  cuda.graph_destroy(*graph);
   if (result != CUDA_SUCCESS || entry.graph == nullptr) {
     entry.graph = nullptr;
     return cuda_error(cuda, "capture", result);
   }
   return core::ok_status();
+}
+
+void PlanLauncher::load(std::size_t candidate) {
+  if (const core::Result<CUgraph> graph = record(entries_[candidate], 1); graph) {
+    context_.cuda.graph_destroy(*graph);
+  }
 }
 
 core::Status PlanLauncher::launch(const Entry& entry) {

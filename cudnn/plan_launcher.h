@@ -17,6 +17,7 @@ namespace reformer::cudnn {
 
 // Where the time of measuring goes, seconds of this thread.
 struct HostTimes {
+  double load = 0;
   double fill = 0;
   double first_look = 0;  // single launches
   double capture = 0;     // graphs
@@ -46,6 +47,8 @@ class PlanLauncher final : public Launcher {
                    const std::array<CUdeviceptr, 3>& tensors,
                    CUdeviceptr workspace);
 
+  // Makes the driver load its kernels, as far as it can without running them.
+  void load(std::size_t candidate);
   core::Result<Launch> single(std::size_t candidate) override;
   core::Status prepare(std::size_t candidate, int repeats) override;
   core::Result<std::vector<GraphTime>> run(std::span<const Heat> lineup) override;
@@ -60,6 +63,8 @@ class PlanLauncher final : public Launcher {
   };
   core::Status execute(const Entry& entry);
   core::Status launch(const Entry& entry);
+  // `repeats` executions, not run; the caller destroys it.
+  core::Result<CUgraph> record(const Entry& entry, int repeats);
   core::Status capture(Entry& entry, int repeats);
   core::Status need_events(std::size_t count);
   core::Status wait(CUevent event);

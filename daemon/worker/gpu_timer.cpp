@@ -70,7 +70,12 @@ class GpuTimer final : public Timer {
   core::Result<core::Record> run(const Job& job,
                                  const cudnn::Enumeration& candidates,
                                  const std::atomic<bool>& cancelled) {
-    if (must_wait(job)) {  // building plans has taken its time
+    cudnn::Measurer::Limits limits;
+    limits.max_memory_bytes = job.max_memory_bytes;
+    limits.race.first_look_us = std::chrono::duration<float, std::micro>(job.max_time).count() / 2;
+    measurer_->load(job.problem, candidates, limits, [&] { return cancelled.load(); });
+    if (must_wait(job)) {  // building and loading plans has taken its time
+      measurer_->release_memory();
       return busy();
     }
     const auto deadline = std::chrono::steady_clock::now() + job.max_time;
@@ -80,9 +85,6 @@ class GpuTimer final : public Timer {
       return late || cancelled.load() ||
              (job.only_when_idle && watch_ != nullptr && watch_->others_at_work());
     };
-    cudnn::Measurer::Limits limits;
-    limits.max_memory_bytes = job.max_memory_bytes;
-    limits.race.first_look_us = std::chrono::duration<float, std::micro>(job.max_time).count() / 2;
     core::Provenance conditions;
     if (watch_ != nullptr) {
       watch_->begin();
