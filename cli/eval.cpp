@@ -1,8 +1,11 @@
 #include "cli/command.h"
 #include "cli/eval_scores.h"
 #include "cli/reply.h"
+#include "cli/table.h"
 #include "cli/train_data.h"
 #include "cli/units.h"
+#include "core/engine_config.h"
+#include "core/problem_text.h"
 #include "model/predictor.h"
 
 #include <fmt/format.h>
@@ -10,6 +13,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -19,12 +23,61 @@ namespace {
 
 constexpr std::size_t kTimedProblems = 4000;
 constexpr std::size_t kRankedInTiming = 8;
+constexpr std::size_t kLossWidth = 200;  // long lines: configurations side by side
 
 struct Arguments {
   std::string model;
   std::vector<std::string> data;
   bool unseen_only = false;
+  std::size_t worst = 0;
 };
+
+// A problem whose served choice is not the fastest.
+struct Loss {
+  std::string problem;
+  model::Score served;
+  model::Score heuristic_a;
+  core::EngineConfig fastest;
+};
+
+void print_losses(std::ostream& out, bool colour, const std::vector<Loss>& losses) {
+  Table table({{"lost", Align::kRight},
+               {"slowdown", Align::kRight},
+               {"served", Align::kRight},
+               {"heuristic A", Align::kRight},
+               {"fastest", Align::kRight},
+               {"problem", Align::kLeft, Fit::kShrink},
+               {"served configuration", Align::kLeft, Fit::kShrink},
+               {"fastest configuration", Align::kLeft, Fit::kShrink}});
+  for (const Loss& loss : losses) {
+    table.add({human_us(loss.served.time_us - loss.served.best_us),
+               human_factor(loss.served.slowdown),
+               human_us(loss.served.time_us),
+               loss.heuristic_a.covered ? human_us(loss.heuristic_a.time_us) : "-",
+               human_us(loss.served.best_us),
+               loss.problem,
+               core::format_engine_config(loss.served.predicted),
+               core::format_engine_config(loss.fastest)});
+  }
+  out << "\nwhere the served choice loses most:\n\n";
+  table.print(out, colour, kLossWidth);
+}
+
+Json losses_to_json(const std::vector<Loss>& losses) {
+  Json json = Json::array();
+  for (const Loss& loss : losses) {
+    json.push_back(
+        {{"problem", loss.problem},
+         {"slowdown", loss.served.slowdown},
+         {"served_us", loss.served.time_us},
+         {"heuristic_a_us", loss.heuristic_a.covered ? Json(loss.heuristic_a.time_us) : Json()},
+         {"fastest_us", loss.served.best_us},
+         {"abstained", loss.served.abstained},
+         {"served", core::format_engine_config(loss.served.predicted)},
+         {"fastest", core::format_engine_config(loss.fastest)}});
+  }
+  return json;
+}
 
 struct Inference {
   double p50_us = 0;
@@ -79,12 +132,18 @@ class Evaluation {
           }
           other_context_ += (*predictor)->knows(record.key.context) ? 0 : 1;
           scores.add(record);
+          if (arguments_.worst > 0) {
+            remember(record, scores);
+          }
           if (timed.size() < kTimedProblems) {
             timed.push_back(record.key.problem);
           }
         });
     if (scores.problems() == 0) {
       throw Failure(kExitFailed, "no problem to evaluate on in these files");
+    }
+    for (const std::size_t place : scores.worst(arguments_.worst)) {
+      worst_.push_back(losses_[place]);
     }
     print(**predictor, scores, time_inference(**predictor, timed));
     if (reading.rejected > 0) {
@@ -103,6 +162,9 @@ class Evaluation {
       json["seen_shapes"] = seen_;
       json["nothing_timed"] = nothing_timed_;
       json["other_context"] = other_context_;
+      if (arguments_.worst > 0) {
+        json["worst"] = losses_to_json(worst_);
+      }
       print_json(session_, json);
       return;
     }
@@ -124,10 +186,22 @@ class Evaluation {
     } else {
       say(seen_, "are of shapes that the model was trained on; --unseen-only leaves them out");
     }
+    if (!worst_.empty()) {
+      print_losses(*session_.out, session_.colour, worst_);
+    }
+  }
+
+  void remember(const core::Record& record, const ChooserScores& scores) {
+    losses_.push_back({core::format_problem(record.key.problem),
+                       scores.of(ChooserScores::kServed).back(),
+                       scores.of(ChooserScores::kHeuristicA).back(),
+                       core::fastest(record)->config});
   }
 
   Session& session_;
   const Arguments& arguments_;
+  std::vector<Loss> losses_;  // of all problems, where the worst are wanted
+  std::vector<Loss> worst_;
   std::uint64_t nothing_timed_ = 0;
   std::uint64_t seen_ = 0;
   std::uint64_t other_context_ = 0;
@@ -150,6 +224,8 @@ void add_eval(CLI::App& app, Session& session) {
   command->add_flag("--unseen-only",
                     arguments->unseen_only,
                     "Only problems whose shape the model was not trained on");
+  command->add_option("--worst", arguments->worst, "List the N problems that lose most time")
+      ->type_name("N");
   command->callback([&session, arguments] {
     conduct_alone(session, [&] { Evaluation(session, *arguments).run(); });
   });

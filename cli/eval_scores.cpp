@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <type_traits>
 
 namespace reformer::cli {
@@ -30,6 +31,22 @@ void ChooserScores::add(const core::Record& record) {
   scores_[kHeuristicB].push_back(model::score_heuristic_b(record));
   scores_[kFirstTen].push_back(model::score_a_first_10(record));
   scores_[kOracle].push_back(model::score_oracle(record));
+}
+
+std::vector<std::size_t> ChooserScores::worst(std::size_t most) const {
+  const std::vector<model::Score>& served = scores_[kServed];
+  const auto lost = [&served](std::size_t i) { return served[i].time_us - served[i].best_us; };
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < served.size(); ++i) {
+    if (served[i].covered && lost(i) > 0) {
+      order.push_back(i);
+    }
+  }
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t one, std::size_t other) {
+    return lost(one) > lost(other);
+  });
+  order.resize(std::min(order.size(), most));
+  return order;
 }
 
 Json summary_to_json(const model::Summary& summary) {

@@ -24,6 +24,9 @@ class ChooserScores {
 
   void add(const core::Record& record);
   [[nodiscard]] std::size_t problems() const { return scores_[kModel].size(); }
+  // The problems whose served choice loses most time against the fastest, at most `most`, worst
+  // first: their places in the order of add(). Choices that lose nothing are not among them.
+  [[nodiscard]] std::vector<std::size_t> worst(std::size_t most) const;
   [[nodiscard]] const std::vector<model::Score>& of(Chooser chooser) const {
     return scores_[chooser];
   }
