@@ -16,7 +16,7 @@ namespace reformer::core {
 // How a candidate's time was taken, worst founded first. Numbers are stored: append only.
 enum class Timing : std::uint8_t {
   kNone = 0,          // no time: see Candidate::status
-  kFirstLaunch = 1,   // hopeless on its first launch (10x the best), not tried again
+  kFirstLaunch = 1,   // hopeless on its first launches (10x the best), not tried again
   kSingleLaunch = 2,  // launch overhead included
   kGraphOnce = 3,     // one launch of a captured graph of repeats
   kGraphMedian = 4,   // median of several graph launches

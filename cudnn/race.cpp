@@ -28,6 +28,8 @@ constexpr double kBatchUs = 8000;
 constexpr float kCheapUs = 300;
 // A call this large a part of a launch's time has probably loaded the kernel.
 constexpr float kLoadingShare = 0.25f;
+// A launch is held up by no more than this, nearly always.
+constexpr float kHeldUpUs = 3000;
 // Loading keeps the GPU waiting beyond the host's call, by no more than this.
 constexpr float kLoadingUs = 5000;
 // First launches of one candidate, at most.
@@ -75,6 +77,7 @@ class Race {
     int repeats = 0;             // of the prepared graph; 0: none
     std::vector<float> samples;  // of graphs with `repeats`
     float middle = kNever;       // their median
+    float quickest = kNever;     // of all samples, also of those of a shorter graph
     float least_graph = kNever;  // the last of them without the time of the host's calls
     bool entered = false;        // gets its first few samples, whatever the first of them says
   };
@@ -120,9 +123,9 @@ class Race {
     return entrant.least_us > limit || (known != engines_.end() && known->second > limit);
   }
 
-  // Every candidate once; again where the host took so much of the first launch, to load its kernel
-  // or for want of a processor, that it may be a contender; and once more if it did so again and
-  // the two do not agree.
+  // Every candidate twice, but those that are hopeless and did not take their time to load: a
+  // launch is now and then held up, by the host, which can be seen, or on the GPU by other
+  // processes, which cannot. Once more if the host held up the second and the two do not agree.
   void first_look() {
     for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
       RaceResult& result = outcome_.results[i];
@@ -142,7 +145,7 @@ class Race {
       float least = std::max(0.0f, first->time_us - first->host_us);
       const bool loaded = first->host_us > kLoadingShare * first->time_us;
       const float hopeless = options_.hopeless * best_single_;
-      bool again = loaded ? least <= std::max(hopeless, kLoadingUs) : in_sight(least);
+      bool again = least <= std::max(hopeless, loaded ? kLoadingUs : kHeldUpUs);
       for (std::size_t n = 1; again && n < kMostLooks; ++n) {
         const std::optional<Launch> next = launch(i);
         if (!next) {
@@ -159,7 +162,7 @@ class Race {
         continue;
       }
       runners_[i].single = time;
-      runners_[i].least = least;
+      runners_[i].least = std::min(least, time);
       result.time_us = time;
       result.samples = 1;
       result.timing = time > options_.hopeless * best_single_ ? core::Timing::kFirstLaunch
@@ -203,6 +206,7 @@ class Race {
     runner.samples.push_back(time);
     runner.least_graph = time - graph.host_us / static_cast<float>(runner.repeats);
     runner.middle = median(runner.samples);
+    runner.quickest = std::min(runner.quickest, time);
     best_graph_ = std::min(best_graph_, runner.middle);
   }
 
@@ -261,10 +265,13 @@ class Race {
       }
     }
     sample(lineup);
-    // Again where it looks slow for a reason that may be the host's.
+    // Again where it looks slow for a reason that may be the host's, or slower than single
+    // launches.
     std::erase_if(lineup, [&](std::size_t i) {
+      const Runner& runner = runners_[i];
       const float contender = options_.contender * best_graph_;
-      return runners_[i].middle <= contender || runners_[i].least_graph > contender;
+      return runner.middle <= contender ||
+             (runner.least_graph > contender && runner.middle <= runner.single);
     });
     sample(lineup);
   }
@@ -274,7 +281,7 @@ class Race {
       std::vector<std::size_t> lineup;
       for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
         Runner& runner = runners_[i];
-        const bool races = options_.exhaustive || runner.middle <= within * best_graph_ ||
+        const bool races = options_.exhaustive || runner.quickest <= within * best_graph_ ||
                            (runner.entered && runner.samples.size() < kSomeSamples);
         if (runner.repeats > 0 && races && prepare(i, options_.graph_us) &&
             runner.samples.size() < wanted) {

@@ -50,7 +50,7 @@ struct Entrant {
 };
 
 struct RaceOptions {
-  float hopeless = 10;            // this many times the best on a first launch: no second
+  float hopeless = 10;            // this many times the best on a first launch, and long: no second
   float hopeless_engine = 4;      // this many times the best: nor the engine's other configurations
   float in_sight = 1.2f;          // a single launch within this of the best ...
   float overhead_us = 15;         // ... and so much: gets a graph

@@ -24,8 +24,8 @@ float FakeLauncher::noisy(float us) {
   return us * std::max(0.9f, relative(random_)) * (outlier ? 1.05f : 1.0f);
 }
 
-float FakeLauncher::hold_up_us() {
-  if (std::bernoulli_distribution(static_cast<double>(noise_.held_up))(random_)) {
+float FakeLauncher::hold_up_us(float share) {
+  if (std::bernoulli_distribution(static_cast<double>(share))(random_)) {
     return std::uniform_real_distribution<float>(20, 3000)(random_);
   }
   return 0;
@@ -40,8 +40,9 @@ core::Result<cudnn::Launch> FakeLauncher::single(std::size_t candidate) {
   const bool loads = counts_[candidate].singles++ == 0;
   const float host = overhead(random_) + kernel.stuck_us + (loads ? kernel.load_us : 0);
   // Before the kernel starts, or while it runs.
-  const float held_up = hold_up_us();
-  const float busy = noisy(kernel.us) + host + (loads ? kernel.upload_us : 0);
+  const float held_up = hold_up_us(noise_.held_up);
+  const float busy =
+      noisy(kernel.us) + host + (loads ? kernel.upload_us : 0) + hold_up_us(noise_.interrupted);
   const float time = random_() % 2 == 0 ? busy + held_up : std::max(busy, host + held_up);
   return cudnn::Launch{kernel.single_reads != 0 ? kernel.single_reads : time, host + held_up};
 }
@@ -65,9 +66,10 @@ core::Result<std::vector<cudnn::GraphTime>> FakeLauncher::run(std::span<const cu
     std::uniform_real_distribution<float> gap(noise_.gap_us * 0.8f, noise_.gap_us * 1.2f);
     const auto repeats = static_cast<float>(counts.repeats);
     ahead_us += warm ? kernel.us * repeats : 0;
-    const float held_up = hold_up_us();
-    const float time =
-        noisy(kernel.us) + (gap(random_) + std::max(0.0f, held_up - ahead_us)) / repeats;
+    const float held_up = hold_up_us(noise_.held_up);
+    const float time = noisy(kernel.us) + (gap(random_) + std::max(0.0f, held_up - ahead_us) +
+                                           hold_up_us(noise_.interrupted)) /
+                                              repeats;
     times.push_back({time, std::min(kGraphCallUs + held_up, time * repeats)});
     ahead_us = std::max(0.0f, ahead_us - held_up) + kernel.us * repeats;
     whole += static_cast<double>(time * repeats) * (warm ? 2 : 1);

@@ -29,6 +29,8 @@ class FakeLauncher final : public cudnn::Launcher {
     // A host whose processors are busy: so many of the launches and graphs are held up by 20 to
     // 3000 us.
     float held_up = 0;
+    // Other processes load kernels: so many of the launches and graphs wait on the GPU for as long.
+    float interrupted = 0;
   };
   explicit FakeLauncher(std::vector<Kernel> kernels) : FakeLauncher(std::move(kernels), {}, 1) {}
   FakeLauncher(std::vector<Kernel> kernels, Noise noise, unsigned seed)
@@ -48,7 +50,7 @@ class FakeLauncher final : public cudnn::Launcher {
 
  private:
   float noisy(float us);
-  float hold_up_us();
+  float hold_up_us(float share);
 
   std::vector<Kernel> kernels_;
   Noise noise_;

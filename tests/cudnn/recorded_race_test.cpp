@@ -116,4 +116,10 @@ BOOST_AUTO_TEST_CASE(so_it_does_on_a_host_whose_processors_are_busy) {
   check_goals(noise);
 }
 
+BOOST_AUTO_TEST_CASE(so_it_does_where_other_processes_interrupt_the_gpu) {
+  FakeLauncher::Noise noise = kQuietHost;
+  noise.interrupted = 0.03f;
+  check_goals(noise);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
