@@ -48,6 +48,7 @@ struct Options {
   int gpu = 0;
   std::string cudnn_library;
   std::string device_properties;
+  std::string model;
   bool enumerate_only = false;
   bool resume = false;
   double max_problem_ms = 3000;
@@ -257,6 +258,7 @@ int run_member(const Options& options,
                std::size_t member,
                unsigned threads,
                Output* out,
+               std::shared_ptr<const model::Predictor> predictor,
                Team& team,
                Progress& progress) {
   std::vector<core::Problem> share;
@@ -271,6 +273,7 @@ int run_member(const Options& options,
   if (!equipment) {
     return interrupted ? kExitOk : fail(equipment.error());
   }
+  equipment->predictor = predictor;
   Pipeline pipeline(
       *equipment, share, threads / static_cast<unsigned>(team.members()), interrupted);
   return out == nullptr ? study_race(*equipment, pipeline, options.study, interrupted)
@@ -286,6 +289,14 @@ int run(const Options& options) {
   const auto problems = problems_left(options);
   if (!problems) {
     return fail(problems.error());
+  }
+  std::shared_ptr<const model::Predictor> predictor;
+  if (!options.model.empty()) {
+    auto loaded = model::Predictor::load(options.model);
+    if (!loaded) {
+      return fail(loaded.error());
+    }
+    predictor = std::move(*loaded);
   }
   std::optional<Output> out;
   if (options.study == 0) {
@@ -305,7 +316,7 @@ int run(const Options& options) {
   const int result = team->run(
       [&](std::size_t member) {
         return run_member(
-            options, *problems, member, threads, out ? &*out : nullptr, *team, progress);
+            options, *problems, member, threads, out ? &*out : nullptr, predictor, *team, progress);
       },
       [&progress] { progress.show_if_due(); },
       interrupted,
@@ -376,6 +387,11 @@ void add_sweep(CLI::App& app, Session& session) {
   command->add_option("--study",
                       options->study,
                       "Instead: compare the race with timing every candidate, on N problems");
+  command
+      ->add_option("--model",
+                   options->model,
+                   "Also measure this model's four first choices, where cuDNN does not list them")
+      ->type_name("FILE");
   command->add_flag("--explore",
                     options->explore,
                     "Also the knob space of each problem's three best engines (slow)");

@@ -20,6 +20,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kWatchPeriod{200};
+constexpr std::size_t kModelChoices = 4;
 
 // The thread that launches kernels goes before those that build plans.
 void be_modest() {
@@ -172,8 +173,28 @@ void Pipeline::builder_ends() {
   arrived_.notify_all();
 }
 
+std::vector<core::EngineConfig> Pipeline::chosen_by_model(
+    const core::Problem& problem, std::optional<model::Predictor::Scratch>& scratch) const {
+  std::vector<core::EngineConfig> chosen;
+  const core::Result<core::Problem> canonical = core::canonicalise(problem);
+  if (!scratch || !canonical) {
+    return chosen;
+  }
+  model::Ranking ranking;
+  equipment_.predictor->rank(*canonical, kModelChoices, *scratch, ranking);
+  for (std::size_t i = 0; i < ranking.count; ++i) {
+    const std::int32_t index = ranking.classes[i].class_index;
+    chosen.push_back(equipment_.predictor->classes()[static_cast<std::size_t>(index)]);
+  }
+  return chosen;
+}
+
 void Pipeline::build() {
   be_modest();
+  std::optional<model::Predictor::Scratch> scratch;
+  if (equipment_.predictor != nullptr) {
+    scratch.emplace(*equipment_.predictor);
+  }
   auto planner = equipment_.make_planner();
   if (!planner) {
     fmt::print(stderr, "reformerctl sweep: {}\n", planner.error().message);
@@ -188,7 +209,8 @@ void Pipeline::build() {
       break;
     }
     start = Clock::now();
-    Prepared prepared{*problem, planner.value()->enumerate(*problem, {}, {})};
+    Prepared prepared{*problem,
+                      planner.value()->enumerate(*problem, chosen_by_model(*problem, scratch), {})};
     built_s_ += seconds_since(start);
     start = Clock::now();
     put(std::move(prepared));

@@ -7,6 +7,7 @@
 #include "cudnn/gpu_watch.h"
 #include "cudnn/measurer.h"
 #include "cudnn/planner.h"
+#include "model/predictor.h"
 
 #include <atomic>
 #include <condition_variable>
@@ -28,7 +29,9 @@ struct Equipment {
   std::shared_ptr<const cudnn::Gpu> gpu;      // null: enumerate only
   std::unique_ptr<cudnn::Measurer> measurer;  // null: enumerate only
   std::unique_ptr<cudnn::GpuWatch> watch;     // null: no NVML
-  std::string properties;                     // without a GPU
+  std::shared_ptr<const model::Predictor>
+      predictor;           // its first choices are candidates, too; or null
+  std::string properties;  // without a GPU
   core::DeviceFingerprint device;
 
   // `gpu` < 0: no GPU, but the one that the file `properties_file` describes. The members of a team
@@ -68,6 +71,9 @@ class Pipeline {
   [[nodiscard]] std::string profile() const;
 
  private:
+  // What the model would choose first, if there is one.
+  [[nodiscard]] std::vector<core::EngineConfig> chosen_by_model(
+      const core::Problem& problem, std::optional<model::Predictor::Scratch>& scratch) const;
   const core::Problem* next_problem(std::vector<cudnn::Enumeration>& used);
   void put(Prepared prepared);
   void build();
