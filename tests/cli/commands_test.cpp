@@ -2,6 +2,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 // Every command that asks a daemon, against a fake one: what it asks, and what it prints.
@@ -267,6 +268,30 @@ BOOST_AUTO_TEST_CASE(promote_shows_the_history) {
   BOOST_TEST(outcome.out.find("undone") != std::string::npos);
   BOOST_TEST(outcome.out.find("240") != std::string::npos);
   BOOST_TEST(test::run({"promote"}, {}).exit_code == kExitUsage);
+}
+
+BOOST_AUTO_TEST_CASE(eval_lists_where_the_served_choice_loses_most_time) {
+  const auto evaluated = test::run({"--json",
+                                    "eval",
+                                    "--model",
+                                    REFORMER_SOURCE_DIR "/data/h200.reformer",
+                                    "--data",
+                                    REFORMER_SOURCE_DIR "/data/h200-random.jsonl.zst",
+                                    "--worst",
+                                    "5"},
+                                   {});
+  BOOST_REQUIRE(evaluated.exit_code == kExitOk);
+  const json worst = json::parse(evaluated.out).at("worst");
+  BOOST_REQUIRE(worst.size() == 5U);
+  double before = std::numeric_limits<double>::infinity();
+  for (const json& loss : worst) {
+    const double served = loss.at("served_us");
+    const double fastest = loss.at("fastest_us");
+    BOOST_TEST(served > fastest);
+    BOOST_TEST(served - fastest <= before);
+    BOOST_TEST(loss.at("served") != loss.at("fastest"));
+    before = served - fastest;
+  }
 }
 
 BOOST_AUTO_TEST_CASE(train_needs_something_to_learn_from) {

@@ -71,6 +71,7 @@ struct Fixture {
   struct Read {
     std::set<std::string> problems;
     std::size_t records = 0;
+    std::size_t unlisted = 0;  // candidates that no heuristic lists
     std::size_t bad = 0;
   };
   [[nodiscard]] Read read() const {
@@ -85,6 +86,11 @@ struct Fixture {
         return result;
       } else {
         ++result.records;
+        for (const core::Candidate& c : (*record)->candidates) {
+          const bool listed = c.rank_a != core::kNoRank || c.rank_b != core::kNoRank ||
+                              c.rank_fallback != core::kNoRank;
+          result.unlisted += listed ? 0 : 1;
+        }
         result.problems.insert(core::format_problem((*record)->key.problem));
       }
     }
@@ -108,6 +114,19 @@ BOOST_AUTO_TEST_CASE(every_problem_of_a_list_gets_a_line) {
   BOOST_TEST(written.records == 6U);
   BOOST_TEST(written.problems.size() == 6U);
   BOOST_TEST(written.bad == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_model_would_choose_is_a_candidate_too) {
+  // A depthwise filter: cuDNN lists a few of the grids that the model knows of.
+  std::ofstream(problems) << "fwd f16 nhwc n256 c120 h28 w28 k120 r5 s5 pad2 grp120\n";
+  BOOST_TEST(run({}) == kExitOk);
+  BOOST_TEST(read().unlisted == 0U);
+  BOOST_TEST(run({"--model", REFORMER_SOURCE_DIR "/data/h200.reformer"}) == kExitOk);
+  const Read written = read();
+  BOOST_TEST(written.records == 1U);
+  BOOST_TEST(written.unlisted > 0U);
+  BOOST_TEST(written.unlisted <= 4U);
+  BOOST_TEST(run({"--model", problems}) == kExitFailed);  // no model file
 }
 
 BOOST_AUTO_TEST_CASE(it_goes_on_where_it_was_cut_off_in_the_middle_of_a_line) {
