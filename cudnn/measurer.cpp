@@ -210,6 +210,9 @@ struct Measurer::Impl {
                      const Placement& placement,
                      std::vector<core::Candidate*> entrants);
   core::Record new_record(const core::Problem& problem, const Enumeration& enumeration) const;
+  static std::vector<std::size_t> add_plans(PlanLauncher& launcher,
+                                            const Enumeration& enumeration,
+                                            const Placement& placement);
 };
 
 Measurer::Measurer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -343,6 +346,20 @@ core::Record Measurer::Impl::new_record(const core::Problem& problem,
   return record;
 }
 
+// Gives the launcher the plans that it takes; their places in the enumeration.
+std::vector<std::size_t> Measurer::Impl::add_plans(PlanLauncher& launcher,
+                                                   const Enumeration& enumeration,
+                                                   const Placement& placement) {
+  std::vector<std::size_t> added;
+  for (std::size_t i = 0; i < enumeration.candidates.size(); ++i) {
+    const auto& plan = enumeration.candidates[i].plan;
+    if (plan != nullptr && launcher.add(*plan, placement.tensors, placement.workspace)) {
+      added.push_back(i);
+    }
+  }
+  return added;
+}
+
 void Measurer::load(const core::Problem& problem,
                     const Enumeration& enumeration,
                     const Limits& limits,
@@ -354,12 +371,9 @@ void Measurer::load(const core::Problem& problem,
     return;  // measure() will say so
   }
   PlanLauncher launcher({m.f(), m.cuda(), m.handle, m.stream, m.events, m.times});
-  std::size_t loaded = 0;
-  for (const Planned& planned : enumeration.candidates) {
-    if (planned.plan != nullptr && !stop() &&
-        launcher.add(*planned.plan, placement->tensors, placement->workspace)) {
-      launcher.load(loaded++);
-    }
+  const std::size_t count = m.add_plans(launcher, enumeration, *placement).size();
+  for (std::size_t i = 0; i < count && !stop(); ++i) {
+    launcher.load(i);
   }
   m.times.load += seconds_since(start);
 }
@@ -383,14 +397,11 @@ core::Result<Measurer::Measured> Measurer::measure(const core::Problem& problem,
   Measured measured{m.new_record(problem, enumeration), 0};
   std::vector<core::Candidate*> candidates;  // that have a plan
   std::vector<Entrant> entrants;
-  for (std::size_t i = 0; i < enumeration.candidates.size(); ++i) {
-    const Planned& planned = enumeration.candidates[i];
-    if (planned.plan != nullptr &&
-        launcher.add(*planned.plan, placement->tensors, placement->workspace)) {
-      const std::int32_t engine = planned.candidate.config.engine();
-      candidates.push_back(&measured.record.candidates[i]);
-      entrants.push_back({engine, m.pace->least_us(problem, engine)});
-    }
+  for (const std::size_t i : m.add_plans(launcher, enumeration, *placement)) {
+    core::Candidate& candidate = measured.record.candidates[i];
+    const std::int32_t engine = candidate.config.engine();
+    candidates.push_back(&candidate);
+    entrants.push_back({engine, m.pace->least_us(problem, engine)});
   }
   core::Result<RaceOutcome> outcome = race(launcher, entrants, limits.race, stop);
   if (!outcome) {

@@ -24,33 +24,38 @@ double Pace::Rate::least_us(double amount) const {
   return seen < kEnough ? 0 : amount / (best * kFasterThanEver);
 }
 
-const Pace::Seen* Pace::find(const core::Problem& problem, std::int32_t engine) const {
-  const Seen* const end = seen_.data() + std::min(count_, kMostSeen);
-  const Seen* const found = std::find_if(seen_.data(), end, [&](const Seen& seen) {
-    return seen.engine == engine && seen.operation == problem.operation;
-  });
-  return found == end ? nullptr : found;
+std::size_t Pace::find(const core::Problem& problem, std::int32_t engine) const {
+  std::size_t place = 0;
+  while (place < count_ &&
+         (seen_[place].engine != engine || seen_[place].operation != problem.operation)) {
+    ++place;
+  }
+  return place;
 }
 
 float Pace::least_us(const core::Problem& problem, std::int32_t engine) const {
-  const Seen* const seen = find(problem, engine);
-  if (seen == nullptr) {
+  const std::size_t place = find(problem, engine);
+  if (place == count_) {
     return 0;
   }
+  const Seen& seen = seen_[place];
   const std::int64_t groups = problem.groups();
   return static_cast<float>(
-      std::max(seen->flops.least_us(core::flops(problem)),
-               groups < kManyGroups ? 0 : seen->groups.least_us(static_cast<double>(groups))));
+      std::max(seen.flops.least_us(core::flops(problem)),
+               groups < kManyGroups ? 0 : seen.groups.least_us(static_cast<double>(groups))));
 }
 
 void Pace::note(const core::Problem& problem, std::int32_t engine, float time_us) {
-  const Seen* const known = find(problem, engine);
-  if (known == nullptr && count_ >= kMostSeen) {
+  const std::size_t place = find(problem, engine);
+  if (place == kMostSeen) {
     return;
   }
-  Seen& seen = seen_[known != nullptr ? static_cast<std::size_t>(known - seen_.data()) : count_++];
-  seen.engine = engine;
-  seen.operation = problem.operation;
+  Seen& seen = seen_[place];
+  if (place == count_) {
+    seen.engine = engine;
+    seen.operation = problem.operation;
+    ++count_;
+  }
   seen.flops.note(core::flops(problem), time_us);
   if (const std::int64_t groups = problem.groups(); groups >= kManyGroups) {
     seen.groups.note(static_cast<double>(groups), time_us);

@@ -35,7 +35,8 @@ class Pace {
     Rate groups;
   };
   static constexpr std::size_t kMostSeen = 512;  // cuDNN 9 has some 80; of what is beyond, nothing
-  [[nodiscard]] const Seen* find(const core::Problem& problem, std::int32_t engine) const;
+  // Its place; count_ if it has not been seen.
+  [[nodiscard]] std::size_t find(const core::Problem& problem, std::int32_t engine) const;
 
   std::size_t count_ = 0;
   std::array<Seen, kMostSeen> seen_;
