@@ -32,12 +32,12 @@ struct Arguments {
   std::size_t worst = 0;
 };
 
-// A problem whose served choice is not the fastest.
+// A problem whose served choice is not the fastest: its scores.
 struct Loss {
   std::string problem;
-  model::Score served;
-  model::Score heuristic_a;
-  core::EngineConfig fastest;
+  const model::Score& served;
+  const model::Score& heuristic_a;
+  const model::Score& fastest;
 };
 
 void print_losses(std::ostream& out, bool colour, const std::vector<Loss>& losses) {
@@ -57,7 +57,7 @@ void print_losses(std::ostream& out, bool colour, const std::vector<Loss>& losse
                human_us(loss.served.best_us),
                loss.problem,
                core::format_engine_config(loss.served.predicted),
-               core::format_engine_config(loss.fastest)});
+               core::format_engine_config(loss.fastest.predicted)});
   }
   out << "\nwhere the served choice loses most:\n\n";
   table.print(out, colour, kLossWidth);
@@ -74,7 +74,7 @@ Json losses_to_json(const std::vector<Loss>& losses) {
          {"fastest_us", loss.served.best_us},
          {"abstained", loss.served.abstained},
          {"served", core::format_engine_config(loss.served.predicted)},
-         {"fastest", core::format_engine_config(loss.fastest)}});
+         {"fastest", core::format_engine_config(loss.fastest.predicted)}});
   }
   return json;
 }
@@ -133,7 +133,7 @@ class Evaluation {
           other_context_ += (*predictor)->knows(record.key.context) ? 0 : 1;
           scores.add(record);
           if (arguments_.worst > 0) {
-            remember(record, scores);
+            problems_.push_back(record.key.problem);
           }
           if (timed.size() < kTimedProblems) {
             timed.push_back(record.key.problem);
@@ -141,9 +141,6 @@ class Evaluation {
         });
     if (scores.problems() == 0) {
       throw Failure(kExitFailed, "no problem to evaluate on in these files");
-    }
-    for (const std::size_t place : scores.worst(arguments_.worst)) {
-      worst_.push_back(losses_[place]);
     }
     print(**predictor, scores, time_inference(**predictor, timed));
     if (reading.rejected > 0) {
@@ -163,7 +160,7 @@ class Evaluation {
       json["nothing_timed"] = nothing_timed_;
       json["other_context"] = other_context_;
       if (arguments_.worst > 0) {
-        json["worst"] = losses_to_json(worst_);
+        json["worst"] = losses_to_json(worst(scores));
       }
       print_json(session_, json);
       return;
@@ -186,22 +183,25 @@ class Evaluation {
     } else {
       say(seen_, "are of shapes that the model was trained on; --unseen-only leaves them out");
     }
-    if (!worst_.empty()) {
-      print_losses(*session_.out, session_.colour, worst_);
+    if (const std::vector<Loss> losses = worst(scores); !losses.empty()) {
+      print_losses(*session_.out, session_.colour, losses);
     }
   }
 
-  void remember(const core::Record& record, const ChooserScores& scores) {
-    losses_.push_back({core::format_problem(record.key.problem),
-                       scores.of(ChooserScores::kServed).back(),
-                       scores.of(ChooserScores::kHeuristicA).back(),
-                       core::fastest(record)->config});
+  [[nodiscard]] std::vector<Loss> worst(const ChooserScores& scores) const {
+    std::vector<Loss> losses;
+    for (const std::size_t place : scores.worst(arguments_.worst)) {
+      losses.push_back({core::format_problem(problems_[place]),
+                        scores.of(ChooserScores::kServed)[place],
+                        scores.of(ChooserScores::kHeuristicA)[place],
+                        scores.of(ChooserScores::kOracle)[place]});
+    }
+    return losses;
   }
 
   Session& session_;
   const Arguments& arguments_;
-  std::vector<Loss> losses_;  // of all problems, where the worst are wanted
-  std::vector<Loss> worst_;
+  std::vector<core::Problem> problems_;  // in the order of the scores, where the worst are wanted
   std::uint64_t nothing_timed_ = 0;
   std::uint64_t seen_ = 0;
   std::uint64_t other_context_ = 0;

@@ -273,7 +273,7 @@ int run_member(const Options& options,
   if (!equipment) {
     return interrupted ? kExitOk : fail(equipment.error());
   }
-  equipment->predictor = predictor;
+  equipment->predictor = std::move(predictor);
   Pipeline pipeline(
       *equipment, share, threads / static_cast<unsigned>(team.members()), interrupted);
   return out == nullptr ? study_race(*equipment, pipeline, options.study, interrupted)

@@ -176,15 +176,14 @@ void Pipeline::builder_ends() {
 std::vector<core::EngineConfig> Pipeline::chosen_by_model(
     const core::Problem& problem, std::optional<model::Predictor::Scratch>& scratch) const {
   std::vector<core::EngineConfig> chosen;
-  const core::Result<core::Problem> canonical = core::canonicalise(problem);
-  if (!scratch || !canonical) {
+  if (!scratch) {
     return chosen;
   }
+  const model::Predictor& predictor = *equipment_.predictor;
   model::Ranking ranking;
-  equipment_.predictor->rank(*canonical, kModelChoices, *scratch, ranking);
-  for (std::size_t i = 0; i < ranking.count; ++i) {
-    const std::int32_t index = ranking.classes[i].class_index;
-    chosen.push_back(equipment_.predictor->classes()[static_cast<std::size_t>(index)]);
+  predictor.rank(problem, kModelChoices, *scratch, ranking);
+  for (std::uint32_t i = 0; i < ranking.count; ++i) {
+    chosen.push_back(predictor.class_entry(ranking.classes[i].class_index).config);
   }
   return chosen;
 }

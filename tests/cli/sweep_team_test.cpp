@@ -1,5 +1,7 @@
 #include "cli/sweep_team.h"
 
+#include "core/problem_text.h"
+
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
@@ -13,11 +15,7 @@ constexpr int kExitOfDead = 1;
 std::atomic<bool> interrupted = false;
 
 core::Problem a_problem() {
-  core::Problem made;
-  made.x.dims = {8, 16, 1, 32, 32};
-  made.w.dims = {64, 16, 1, 3, 3};
-  made.y.dims = {8, 64, 1, 32, 32};
-  return made;
+  return *core::parse_problem("fwd f16 nhwc n8 c16 h32 w32 k64 r3 s3 pad1");
 }
 
 }  // namespace
