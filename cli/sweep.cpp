@@ -156,8 +156,10 @@ core::Result<core::Record> record_of(const Options& options,
   if (!planner) {
     return planner.error();
   }
-  const auto candidates = cudnn::enumerate_explored(
-      **planner, *record, {}, {}, kExploreBuildTime, [] { return interrupted.load(); });
+  const auto candidates =
+      cudnn::enumerate_explored(**planner, *record, prepared.chosen, {}, kExploreBuildTime, [] {
+        return interrupted.load();
+      });
   if (!candidates) {
     return candidates.error();
   }

@@ -208,11 +208,11 @@ void Pipeline::build() {
       break;
     }
     start = Clock::now();
-    Prepared prepared{*problem,
-                      planner.value()->enumerate(*problem, chosen_by_model(*problem, scratch), {})};
+    std::vector<core::EngineConfig> chosen = chosen_by_model(*problem, scratch);
+    auto candidates = planner.value()->enumerate(*problem, chosen, {});
     built_s_ += seconds_since(start);
     start = Clock::now();
-    put(std::move(prepared));
+    put({*problem, std::move(chosen), std::move(candidates)});
     blocked_s_ += seconds_since(start);
   }
   builder_ends();

@@ -47,6 +47,7 @@ struct Equipment {
 // A problem with its plans, on its way from a builder to the GPU.
 struct Prepared {
   core::Problem problem;
+  std::vector<core::EngineConfig> chosen;  // by the model: candidates beside cuDNN's
   core::Result<cudnn::Enumeration> candidates;
 };
 
