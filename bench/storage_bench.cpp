@@ -5,7 +5,6 @@
 #include "bench/synthetic_records.h"
 
 #include "storage/database.h"
-#include "storage/store.h"
 #include "tests/resident_memory.h"
 
 #include <benchmark/benchmark.h>
@@ -167,7 +166,7 @@ void damage_largest_table(const fs::path& directory) {
   std::fstream bytes(largest, std::ios::in | std::ios::out | std::ios::binary);
   bytes.seekp(static_cast<std::streamoff>(fs::file_size(largest) / 2));
   bytes << std::string(64, 'Z');
-  std::ofstream(directory / storage::kDamageMarker) << "as if it had been met\n";
+  std::ofstream(directory / "DAMAGED") << "as if it had been met\n";
 }
 
 // A start after damage to one block: everything that can be read is copied.
