@@ -29,6 +29,7 @@ struct Arguments {
   std::string model;
   std::vector<std::string> data;
   bool unseen_only = false;
+  core::BuildPolicy policy;
   std::size_t worst = 0;
 };
 
@@ -117,7 +118,7 @@ class Evaluation {
     if (!predictor) {
       throw Failure(predictor.error());
     }
-    ChooserScores scores(**predictor);
+    ChooserScores scores(**predictor, arguments_.policy);
     std::vector<core::Problem> timed;
     const Reading reading =
         read_measurements(session_, arguments_.data, [&](const core::Record& record) {
@@ -224,6 +225,14 @@ void add_eval(CLI::App& app, Session& session) {
   command->add_flag("--unseen-only",
                     arguments->unseen_only,
                     "Only problems whose shape the model was not trained on");
+  command
+      ->add_option("--expected-uses",
+                   arguments->policy.expected_uses,
+                   "Executions within which a kernel that is compiled at run time must earn its "
+                   "building time back, for `applied`")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--worst", arguments->worst, "List the N problems that lose most time")
       ->type_name("N");
   command->callback([&session, arguments] {

@@ -12,12 +12,18 @@ namespace reformer::cli {
 namespace {
 
 constexpr std::array<const char*, ChooserScores::kChoosers> kTitles = {
-    "model", "served", "heuristic A", "heuristic B", "best of A's first 10", "oracle"};
+    "model",
+    "served",
+    "applied",
+    "heuristic A",
+    "heuristic B",
+    "best of A's first 10",
+    "oracle"};
 
 }  // namespace
 
-ChooserScores::ChooserScores(const model::Predictor& predictor)
-    : predictor_(predictor), scratch_(predictor) {}
+ChooserScores::ChooserScores(const model::Predictor& predictor, const core::BuildPolicy& policy)
+    : predictor_(predictor), policy_(policy), scratch_(predictor) {}
 
 void ChooserScores::add(const core::Record& record) {
   model::Ranking ranking;
@@ -27,6 +33,14 @@ void ChooserScores::add(const core::Record& record) {
   const model::Score chosen = model::score_ranking(record, ranking, predictor_.classes());
   scores_[kModel].push_back(chosen);
   scores_[kServed].push_back(model::score_served(record, chosen));
+  const core::Decision decision = predictor_.decide(record.key.context,
+                                                    record.key.problem,
+                                                    {},
+                                                    policy_,
+                                                    core::kMaxDecisionEntries,
+                                                    core::kMaxDecisionEntries,
+                                                    scratch_);
+  scores_[kApplied].push_back(model::score_decision(record, decision));
   scores_[kHeuristicA].push_back(model::score_heuristic_a(record));
   scores_[kHeuristicB].push_back(model::score_heuristic_b(record));
   scores_[kFirstTen].push_back(model::score_a_first_10(record));
@@ -61,6 +75,16 @@ Json summary_to_json(const model::Summary& summary) {
   return json;
 }
 
+double ChooserScores::build_ms(Chooser chooser) const {
+  double sum_us = 0;
+  std::size_t covered = 0;
+  for (const model::Score& score : scores_[chooser]) {
+    sum_us += score.build_us;
+    covered += score.covered ? 1 : 0;
+  }
+  return covered > 0 ? sum_us / 1000 / static_cast<double>(covered) : 0;
+}
+
 Json ChooserScores::to_json() const {
   const auto of_chooser = [this](Chooser chooser) {
     return summary_to_json(model::summarise(scores_[chooser]));
@@ -68,6 +92,11 @@ Json ChooserScores::to_json() const {
   return {{"problems", problems()},
           {"model", of_chooser(kModel)},
           {"served", of_chooser(kServed)},
+          {"applied", of_chooser(kApplied)},
+          {"build_ms",
+           {{"served", build_ms(kServed)},
+            {"applied", build_ms(kApplied)},
+            {"heuristic_a", build_ms(kHeuristicA)}}},
           {"baselines",
            {{"heuristic_a", of_chooser(kHeuristicA)},
             {"heuristic_b", of_chooser(kHeuristicB)},
@@ -85,6 +114,7 @@ void ChooserScores::print(std::ostream& out, bool colour) const {
                {"p99", Align::kRight},
                {"worst", Align::kRight},
                {"time", Align::kRight},
+               {"building", Align::kRight},
                {"not covered", Align::kRight},
                {"abstained", Align::kRight}});
   for (std::size_t i = 0; i < kChoosers; ++i) {
@@ -98,6 +128,7 @@ void ChooserScores::print(std::ostream& out, bool colour) const {
                fmt::format("{:.2f}x", s.p99_slowdown),
                fmt::format("{:.1f}x", s.max_slowdown),
                human_factor(s.total_time_ratio),
+               human_us(build_ms(static_cast<Chooser>(i)) * 1000),
                human_count(s.uncovered),
                human_count(s.abstained)});
   }

@@ -13,14 +13,23 @@
 
 namespace reformer::cli {
 
-// Scores of a model, of what is served, and of the baselines, over many records.
+// Scores of a model, of what is served, of what that is under the build policy (`applied`), and of
+// the baselines, over many records.
 class ChooserScores {
  public:
-  enum Chooser : std::size_t { kModel, kServed, kHeuristicA, kHeuristicB, kFirstTen, kOracle };
-  static constexpr std::size_t kChoosers = 6;
+  enum Chooser : std::size_t {
+    kModel,
+    kServed,
+    kApplied,
+    kHeuristicA,
+    kHeuristicB,
+    kFirstTen,
+    kOracle
+  };
+  static constexpr std::size_t kChoosers = 7;
 
-  // `predictor` must outlive it.
-  explicit ChooserScores(const model::Predictor& predictor);
+  // `predictor` must outlive it. `policy`: of kApplied.
+  explicit ChooserScores(const model::Predictor& predictor, const core::BuildPolicy& policy = {});
 
   void add(const core::Record& record);
   [[nodiscard]] std::size_t problems() const { return scores_[kModel].size(); }
@@ -31,12 +40,16 @@ class ChooserScores {
     return scores_[chooser];
   }
 
-  // problems, model, served, baselines.{heuristic_a, heuristic_b, a_first_10, oracle}.
+  // problems, model, served, applied, build_ms, baselines.{heuristic_a, heuristic_b, a_first_10, oracle}.
   [[nodiscard]] Json to_json() const;
   void print(std::ostream& out, bool colour) const;
 
  private:
+  // Mean building time of the plans chosen, milliseconds a problem.
+  [[nodiscard]] double build_ms(Chooser chooser) const;
+
   const model::Predictor& predictor_;
+  core::BuildPolicy policy_;
   model::Predictor::Scratch scratch_;
   std::array<std::vector<model::Score>, kChoosers> scores_;
 };

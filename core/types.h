@@ -59,6 +59,10 @@ inline constexpr std::uint32_t kRequiresFilterInt8x32Reorder = 1u << 1;
 inline constexpr std::uint32_t kRequiresBiasInt8x32Reorder = 1u << 2;
 inline constexpr std::uint32_t kSupportsCudaGraphNativeApi = 1u << 3;
 inline constexpr std::uint32_t kCublasltDependency = 1u << 4;
+// Not cuDNN's: a model has seen cuDNN list this configuration for few problems (a split or a grid
+// that cuDNN chooses for each problem), so that it may not exist for this one. A client that can
+// ask cuDNN does before it uses it.
+inline constexpr std::uint32_t kRarelyListed = 1u << 31;
 }  // namespace behavior_note
 
 }  // namespace reformer::core

@@ -3,6 +3,7 @@
 #include "model/kernels.h"
 
 #include <algorithm>
+#include <ranges>
 
 namespace reformer::model {
 namespace {
@@ -10,41 +11,44 @@ namespace {
 // So many of the best classes mostly hold an answer and its cover.
 constexpr std::size_t kUsuallyEnough = 16;
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
+// Fewer would make building all that counts.
+constexpr double kFewestUses = 1;
 
 class Chooser {
  public:
-  Chooser(std::span<const ClassTraits> classes,
-          std::span<const float> logits,
-          const CoverRequest& request)
-      : classes_(classes),
+  // Lowers logits.
+  Chooser(const Coverable& coverable, std::span<float> logits, const CoverRequest& request)
+      : coverable_(coverable),
+        classes_(coverable.classes()),
+        slow_(coverable.slow()),
         logits_(logits),
         request_(request),
         max_entries_(std::min(request.max_entries, core::kMaxDecisionEntries)),
         max_engines_(std::min(request.max_engines, core::kMaxDecisionEntries)) {
+    charge_for_building(logits);
     ordered_ =
         best_kernels().select_top(logits.data(), logits.size(), kUsuallyEnough, order_.data());
     if (ordered_ > 0) {
       last_ordered_ = order_[ordered_ - 1];
     }
-    const auto end = std::remove_if(order_.begin(), order_.begin() + ordered_, [this](auto row) {
-      return !allowed(classes_[row]);
-    });
+    find_cheap();
+    const auto end = std::remove_if(
+        order_.begin(), order_.begin() + ordered_, [this](auto row) { return !allowed(row); });
     ordered_ = static_cast<std::size_t>(end - order_.begin());
   }
 
-  Cover choose(FilterSet coverable) {
-    const auto any = [](const ClassTraits&) { return true; };
-    if (!choose_first(any)) {
+  Cover choose() {
+    if (!choose_first(kAnyClass, all_rows())) {
       return {};
     }
     const std::size_t filters = core::application_filters().size();
     for (std::size_t f = 0; f < filters; ++f) {
       const FilterSet filter = FilterSet{1} << f;
-      if ((coverable & ~covered_ & filter) != 0) {
-        (void)choose_first([filter](const ClassTraits& c) { return (c.filters & filter) != 0; });
+      if ((covered_ & filter) == 0) {
+        (void)choose_first(filter, coverable_.passing(f));
       }
     }
-    while (choose_first(any)) {
+    while (choose_first(kAnyClass, all_rows())) {
     }
     std::sort(chosen_.rows.begin(),
               chosen_.rows.begin() + static_cast<std::ptrdiff_t>(chosen_.count),
@@ -58,12 +62,58 @@ class Chooser {
   }
 
   // As core::passes() has it.
-  [[nodiscard]] bool allowed(const ClassTraits& c) const {
+  [[nodiscard]] bool passes(const ClassTraits& c) const {
     const core::Constraints& constraints = request_.constraints;
     return (c.numerical_notes & constraints.forbidden_numerical_notes) == 0 &&
            (c.behavior_notes & constraints.forbidden_behavior_notes) == 0 &&
            c.workspace_bytes <= constraints.max_workspace_bytes &&
-           !(c.build_us > constraints.max_build_us) && !(c.build_us > request_.worth_us);
+           !(c.build_us > constraints.max_build_us);
+  }
+
+  [[nodiscard]] bool is_cheap(const ClassTraits& c) const {
+    return !(c.build_us > std::max(request_.policy.cheap_build_us, Coverable::kAlwaysCheapUs));
+  }
+
+  void charge_for_building(std::span<float> logits) const {
+    if (slow_.empty()) {
+      return;
+    }
+    const ExpectedTimes& times = request_.times;
+    const float best = *std::max_element(logits.begin(), logits.end());
+    const double uses = std::max(request_.policy.expected_uses, kFewestUses);
+    for (const std::uint32_t row : slow_) {
+      if (!is_cheap(classes_[row])) {
+        const double us =
+            times.us(static_cast<double>(best) - logits[row]) + classes_[row].build_us / uses;
+        logits[row] = static_cast<float>(best - times.behind(us));
+      }
+    }
+  }
+
+  // The best class that passes and is certain to be cheap: built at once, and not rarely listed.
+  void find_cheap() {
+    if (slow_.empty()) {
+      return;
+    }
+    const auto fits = [this](std::uint32_t row) {
+      const ClassTraits& c = classes_[row];
+      return is_cheap(c) && passes(c) && (c.behavior_notes & core::behavior_note::kRarelyListed) == 0;
+    };
+    const auto end = order_.begin() + static_cast<std::ptrdiff_t>(ordered_);
+    if (const auto found = std::find_if(order_.begin(), end, fits); found != end) {
+      cheap_ = *found;
+      return;
+    }
+    for (std::uint32_t row = 0; row < classes_.size(); ++row) {
+      if (fits(row) && (cheap_ == kNone || better(row, cheap_))) {
+        cheap_ = row;
+      }
+    }
+  }
+
+  [[nodiscard]] bool allowed(std::uint32_t row) const {
+    return passes(classes_[row]) &&
+           (cheap_ == kNone || is_cheap(classes_[row]) || better(row, cheap_));
   }
 
   [[nodiscard]] bool engine_fits(std::int32_t engine) const {
@@ -77,19 +127,28 @@ class Chooser {
     return std::find(chosen_.rows.begin(), end, row) != end;
   }
 
-  // The best class that is wanted, fits and is not chosen yet, or kNone.
-  template <typename Wanted>
-  std::uint32_t find(const Wanted& wanted) const {
+  using AllRows = std::ranges::iota_view<std::uint32_t, std::uint32_t>;
+  [[nodiscard]] AllRows all_rows() const {
+    return {0, static_cast<std::uint32_t>(classes_.size())};
+  }
+
+  // The best class that passes any of the filters, fits and is not chosen yet, or kNone. `rows`:
+  // all that pass them.
+  template <typename Rows>
+  std::uint32_t find(FilterSet filters, const Rows& rows) const {
     const auto fits = [&](std::uint32_t row) {
-      return wanted(classes_[row]) && engine_fits(classes_[row].engine) && !is_chosen(row);
+      return engine_fits(classes_[row].engine) && !is_chosen(row);
     };
     const auto end = order_.begin() + static_cast<std::ptrdiff_t>(ordered_);
-    if (const auto found = std::find_if(order_.begin(), end, fits); found != end) {
+    const auto found = std::find_if(order_.begin(), end, [&](std::uint32_t row) {
+      return (filters == kAnyClass || (classes_[row].filters & filters) != 0) && fits(row);
+    });
+    if (found != end) {
       return *found;
     }
     std::uint32_t best = kNone;
-    for (std::uint32_t row = 0; row < classes_.size(); ++row) {
-      if ((best == kNone || logits_[row] > logits_[best]) && allowed(classes_[row]) && fits(row) &&
+    for (const std::uint32_t row : rows) {
+      if ((best == kNone || logits_[row] > logits_[best]) && allowed(row) && fits(row) &&
           better(last_ordered_, row)) {
         best = row;
       }
@@ -97,9 +156,9 @@ class Chooser {
     return best;
   }
 
-  template <typename Wanted>
-  bool choose_first(const Wanted& wanted) {
-    const std::uint32_t row = chosen_.count < max_entries_ ? find(wanted) : kNone;
+  template <typename Rows>
+  bool choose_first(FilterSet filters, const Rows& rows) {
+    const std::uint32_t row = chosen_.count < max_entries_ ? find(filters, rows) : kNone;
     if (row == kNone) {
       return false;
     }
@@ -113,7 +172,12 @@ class Chooser {
     return true;
   }
 
+  // Instead of filters: classes that pass none of them are wanted too.
+  static constexpr FilterSet kAnyClass = 0;
+
+  const Coverable& coverable_;
   std::span<const ClassTraits> classes_;
+  std::span<const std::uint32_t> slow_;
   std::span<const float> logits_;
   const CoverRequest& request_;
   std::size_t max_entries_;
@@ -121,6 +185,7 @@ class Chooser {
   std::array<std::uint32_t, kUsuallyEnough> order_{};  // the best rows that are allowed
   std::size_t ordered_ = 0;
   std::uint32_t last_ordered_ = 0;  // the worst of the best rows, allowed or not
+  std::uint32_t cheap_ = kNone;
   Cover chosen_;
   std::array<std::int32_t, core::kMaxDecisionEntries> engines_{};
   std::uint32_t engine_count_ = 0;
@@ -146,11 +211,24 @@ ClassTraits::ClassTraits(const core::DecisionEntry& entry)
       engine(entry.config.engine()),
       filters(filters_passed_by(entry)) {}
 
-Cover choose_cover(std::span<const ClassTraits> classes,
-                   std::span<const float> logits,
-                   FilterSet coverable,
+void Coverable::add(const core::DecisionEntry& entry) {
+  const ClassTraits& added = classes_.emplace_back(entry);
+  const auto row = static_cast<std::uint32_t>(classes_.size() - 1);
+  if (added.build_us > kAlwaysCheapUs) {
+    slow_.push_back(row);
+  }
+  passing_.resize(core::application_filters().size());
+  for (std::size_t filter = 0; filter < passing_.size(); ++filter) {
+    if ((added.filters >> filter & 1) != 0) {
+      passing_[filter].push_back(row);
+    }
+  }
+}
+
+Cover choose_cover(const Coverable& coverable,
+                   std::span<float> logits,
                    const CoverRequest& request) {
-  return Chooser(classes, logits, request).choose(coverable);
+  return Chooser(coverable, logits, request).choose();
 }
 
 }  // namespace reformer::model

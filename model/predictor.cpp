@@ -14,10 +14,9 @@ namespace {
 
 constexpr std::size_t kBatch = InferenceNetwork::kMaxBatch;
 constexpr std::uint32_t kUnknown = ~std::uint32_t{0};
-
-// The share of the best time that a prediction may be expected to gain over the next one: what the
-// build policy weighs against compiling a kernel, as no measured times are at hand.
-constexpr double kExpectedGain = 0.1;
+// A class that was a candidate of fewer than one in so many training problems is rarely listed. Of
+// those that rank first for an unseen shape, two thirds do not exist there; of the others 3 %.
+constexpr std::size_t kRareShare = 50;
 
 // A combination in one number, in the order of its members: cheap to search for.
 std::uint64_t packed_key(const Combination& c) {
@@ -36,6 +35,13 @@ std::uint64_t packed_key(const Combination& c) {
   return key;
 }
 
+// Of whatever the judge says, NaN included.
+double sane_time_us(float log2_us) {
+  constexpr float kLeast = -10;
+  constexpr float kMost = 40;
+  return std::exp2(log2_us > kLeast ? std::min(log2_us, kMost) : kLeast);
+}
+
 }  // namespace
 
 struct Predictor::Impl {
@@ -46,23 +52,24 @@ struct Predictor::Impl {
         hidden_weights(kJudgeInputs * kJudgeHidden),
         output_weights(kJudgeHidden * padded_columns(kJudgeOutputs)),
         output_bias(padded_columns(kJudgeOutputs)),
-        used_kernels(kernels) {
+        used_kernels(kernels),
+        target(parse_target_kind(data.info.target).value_or(TargetKind::kOneHot)) {
     for (const CombinationClasses& c : data.classes.combinations) {
       keys.push_back(packed_key(c.combination));
     }
-    for (const KernelClass& kernel : data.classes.classes) {
+    for (KernelClass& kernel : data.classes.classes) {
+      if (kernel.sightings * kRareShare < data.info.training_problems) {
+        kernel.entry.behavior_notes |= core::behavior_note::kRarelyListed;
+      }
       class_ids.emplace(kernel.entry.config, static_cast<std::int32_t>(configs.size()));
       configs.push_back(kernel.entry.config);
     }
     const Calibration& c = data.calibration;
     for (const CombinationClasses& combination : data.classes.combinations) {
-      std::vector<ClassTraits>& of_combination = traits.emplace_back();
-      FilterSet filters = 0;
+      Coverable& of_combination = coverable.emplace_back();
       for (const std::int32_t id : combination.classes) {
-        of_combination.emplace_back(data.classes.classes[static_cast<std::size_t>(id)].entry);
-        filters |= of_combination.back().filters;
+        of_combination.add(data.classes.classes[static_cast<std::size_t>(id)].entry);
       }
-      coverable.push_back(filters);
     }
     pack_panels(c.hidden_weights.data(), kJudgeInputs, kJudgeHidden, hidden_weights.data());
     pack_panels(c.output_weights.data(), kJudgeHidden, kJudgeOutputs, output_weights.data());
@@ -88,14 +95,14 @@ struct Predictor::Impl {
   InferenceNetwork network;
   std::int32_t sm_count;
   std::vector<std::uint64_t> keys;
-  std::vector<std::vector<ClassTraits>> traits;  // by combination, in the order of its logits
-  std::vector<FilterSet> coverable;              // by combination: filters that some class passes
+  std::vector<Coverable> coverable;  // by combination, in the order of its logits
   std::vector<core::EngineConfig> configs;
   std::unordered_map<core::EngineConfig, std::int32_t, core::EngineConfigHash> class_ids;
   std::vector<float> hidden_weights;
   std::vector<float> output_weights;
   std::vector<float> output_bias;
   const Kernels& used_kernels;
+  TargetKind target;
 };
 
 struct Predictor::Scratch::Impl {
@@ -164,7 +171,7 @@ struct Predictor::Batch {
     }
   }
 
-  std::span<const float> logits(std::size_t sample) const {
+  std::span<float> logits(std::size_t sample) const {
     const std::size_t classes =
         model.data.classes.combinations[memory.combinations[sample]].classes.size();
     return std::span(memory.logits).subspan(sample * model.network.logit_stride(), classes);
@@ -310,16 +317,16 @@ core::Decision Predictor::decide(const core::Context& context,
   }
   // rank() left this problem's logits and judgement in the scratch memory.
   const Batch batch{*impl_, *scratch.impl_, 1};
-  const std::span<const float> logits = batch.logits(0);
-  const double best_us = std::exp2(scratch.impl_->judgements[0].log2_best_us);
+  const std::span<float> logits = batch.logits(0);
+  const double best_us = sane_time_us(scratch.impl_->judgements[0].log2_best_us);
   const std::uint32_t combination = scratch.impl_->combinations[0];
   const auto& classes = impl_->data.classes.combinations[combination].classes;
   const Cover cover = choose_cover(
-      impl_->traits[combination],
-      logits,
       impl_->coverable[combination],
+      logits,
       {.constraints = constraints,
-       .worth_us = best_us * kExpectedGain * policy.expected_uses + policy.cheap_build_us,
+       .policy = policy,
+       .times = {impl_->target, impl_->data.info.sharpness, best_us},
        .max_entries = max_entries,
        .max_engines = max_engines});
   decision.entries.reserve(cover.count);

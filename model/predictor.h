@@ -89,7 +89,8 @@ class Predictor {
                   Scratch& scratch,
                   std::span<Ranking> out) const;
 
-  // What is known of a class from training: configuration, notes, median workspace and build time.
+  // What is known of a class from training: configuration, notes (kRarelyListed among them), median
+  // workspace and build time.
   [[nodiscard]] const core::DecisionEntry& class_entry(std::int32_t class_index) const;
   // The configuration of every class, by class index (what score_ranking wants).
   [[nodiscard]] std::span<const core::EngineConfig> classes() const;
@@ -103,10 +104,10 @@ class Predictor {
   // The answer to a query: rank(), then the constraints and the build policy, then the same cover
   // of application filters as core::decide_measured. At most `max_entries` entries and
   // `max_engines` distinct engines, because building an engine descriptor costs the client 0.35 ms.
-  // A class whose median build time is above what a tenth of the expected time saves over
-  // policy.expected_uses is left out. Source kPredicted, or kAbstain without entries. A context
-  // that the model was not trained for (another GPU or cuDNN version) always abstains. Allocates
-  // the decision only.
+  // The building of a class that is compiled at run time is part of its expected cost
+  // (CoverRequest). Entries that may not exist for this problem have the note kRarelyListed.
+  // Source kPredicted, or kAbstain without entries. A context that the model was not trained for
+  // (another GPU or cuDNN version) always abstains. Allocates the decision only.
   [[nodiscard]] core::Decision decide(const core::Context& context,
                                       const core::Problem& problem,
                                       const core::Constraints& constraints,

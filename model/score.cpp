@@ -22,6 +22,7 @@ void fill_choice(const core::Candidate& choice, double best_us, Score& score) {
   score.covered = true;
   score.predicted = choice.config;
   score.time_us = choice.time_us;
+  score.build_us = choice.build_us > 0 ? choice.build_us : 0;
   score.best_us = best_us;
   score.slowdown = score.time_us / score.best_us;
   score.top1 = score.time_us <= score.best_us;
@@ -138,6 +139,17 @@ Score score_served(const core::Record& record, const Score& model) {
   served.abstained = model.abstained;
   served.confidence = model.confidence;
   return served;
+}
+
+Score score_decision(const core::Record& record, const core::Decision& decision) {
+  std::vector<core::EngineConfig> order;
+  for (const core::DecisionEntry& entry : decision.entries) {
+    order.push_back(entry.config);
+  }
+  Score score = score_order(record, order);
+  score.abstained = order.empty();
+  score.confidence = decision.confidence;
+  return score_served(record, score);
 }
 
 Score score_heuristic_a(const core::Record& record) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/decision.h"
 #include "core/engine_config.h"
 #include "core/record.h"
 #include "model/predictor.h"
@@ -28,6 +29,7 @@ struct Score {
   bool within_5pct = false;      // slowdown <= 1.05
   double slowdown = 0;
   double time_us = 0;              // of `predicted`
+  double build_us = 0;             // of `predicted`: what building its plan took; 0 if unknown
   double best_us = 0;              // of the fastest timed candidate
   std::int32_t rank_of_best = -1;  // of the fastest among its order that exist; -1: not among them
   bool abstained = false;          // the model did not answer
@@ -45,6 +47,11 @@ struct Score {
 // What an application gets: the model's choice, or heuristic A's first one where the model
 // abstained or named nothing that exists.
 [[nodiscard]] Score score_served(const core::Record& record, const Score& model);
+
+// What an application gets in truth: the first entry of an answer (Predictor::decide(), the build
+// policy included) that exists, or heuristic A's first choice where the answer is empty or none of
+// it exists.
+[[nodiscard]] Score score_decision(const core::Record& record, const core::Decision& decision);
 
 // The baselines. Heuristics: their first timed candidate. First ten: the fastest of heuristic A's
 // first ten, which is what PyTorch's benchmark mode finds. Oracle: the fastest timed candidate.

@@ -30,6 +30,15 @@ void exponentials(std::span<double> values) {
   }
 }
 
+// What a logit is divided by.
+double scale(const ExpectedTimes& times) {
+  constexpr double kOfOneHot = 4;
+  if (times.target == TargetKind::kOneHot) {
+    return kOfOneHot;
+  }
+  return times.sharpness > 0 ? times.sharpness : 1;
+}
+
 }  // namespace
 
 std::string_view to_string(TargetKind kind) {
@@ -66,6 +75,21 @@ void target_distribution(TargetKind kind,
     out[i] = std::exp(sharpness * exponent);
   }
   normalise(out);
+}
+
+double ExpectedTimes::us(double behind) const {
+  if (target == TargetKind::kSoftmax) {
+    return best_us + 1000 * behind / scale(*this);
+  }
+  return best_us * std::exp(behind / scale(*this));
+}
+
+double ExpectedTimes::behind(double us) const {
+  const double longer = std::max(us, best_us);
+  if (target == TargetKind::kSoftmax) {
+    return (longer - best_us) / 1000 * scale(*this);
+  }
+  return std::log(longer / best_us) * scale(*this);
 }
 
 template <typename T>

@@ -24,6 +24,19 @@ void target_distribution(TargetKind kind,
                          float best_us,
                          std::span<float> out);
 
+// What the logits of a network that learnt such targets say of times. The ratio target makes them
+// logarithms of times, t_i / t_j = exp((l_j - l_i) / s), softmax makes them milliseconds. One-hot
+// logits are odds of being the fastest; they are read like those of a ratio target with s = 4.
+struct ExpectedTimes {
+  TargetKind target = TargetKind::kRatio;
+  float sharpness = 1;  // 0, which no target is learnt with, counts as 1
+  double best_us = 1;   // of the class with the highest logit; positive
+
+  // Time of a class whose logit is lower by `behind`, and back. Neither negative.
+  [[nodiscard]] double us(double behind) const;
+  [[nodiscard]] double behind(double us) const;
+};
+
 // The loss of one problem is
 //   (1 - all_share) * crossentropy(target, softmax over the candidates that exist)
 //   + all_share * crossentropy(target, softmax over all classes of the combination)

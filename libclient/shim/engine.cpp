@@ -28,11 +28,44 @@ class Owned {
     return descriptor_ != nullptr &&
            real_.set(descriptor_, name, type, 1, value) == CUDNN_STATUS_SUCCESS;
   }
+  // Reads up to `most` values; how many there are, or -1.
+  std::int64_t get(cudnnBackendAttributeName_t name,
+                   cudnnBackendAttributeType_t type,
+                   std::int64_t most,
+                   void* values) const {
+    std::int64_t count = 0;
+    const bool ok =
+        descriptor_ != nullptr &&
+        real_.get(descriptor_, name, type, most, &count, values) == CUDNN_STATUS_SUCCESS;
+    return ok ? count : -1;
+  }
   bool finalize() { return real_.finalize(descriptor_) == CUDNN_STATUS_SUCCESS; }
 
  private:
   const RealCudnn& real_;
   cudnnBackendDescriptor_t descriptor_ = nullptr;
+};
+
+// Descriptors of one kind, for an attribute that has several.
+class OwnedList {
+ public:
+  OwnedList(const RealCudnn& real, cudnnBackendDescriptorType_t type, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      owned_.push_back(std::make_unique<Owned>(real, type));
+      raw_.push_back(owned_.back()->get());
+    }
+  }
+  // False if one of them could not be made.
+  [[nodiscard]] bool complete() const {
+    return std::find(raw_.begin(), raw_.end(), nullptr) == raw_.end();
+  }
+  [[nodiscard]] const Owned& operator[](std::size_t i) const { return *owned_[i]; }
+  [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(raw_.size()); }
+  [[nodiscard]] void* raw() { return raw_.data(); }
+
+ private:
+  std::vector<std::unique_ptr<Owned>> owned_;
+  std::vector<cudnnBackendDescriptor_t> raw_;
 };
 
 // Makes an engine; null if cuDNN refuses it.
@@ -73,7 +106,85 @@ cudnnBackendDescriptor_t engine_of(const RealCudnn& real, Served& served, std::i
   return served.engines.emplace_back(index, std::move(made)).second->get();
 }
 
+// What a configuration is read with; reused from one to the next.
+struct Reading {
+  explicit Reading(const RealCudnn& real)
+      : engine(real, CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1),
+        choices(real, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, core::kMaxKnobs) {}
+  OwnedList engine;
+  OwnedList choices;
+};
+
+std::optional<core::EngineConfig> read_configuration(const Owned& configuration, Reading& reading) {
+  std::int64_t index = -1;
+  if (configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE,
+                        CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                        1,
+                        reading.engine.raw()) != 1 ||
+      reading.engine[0].get(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &index) != 1) {
+    return std::nullopt;
+  }
+  const std::int64_t knobs = configuration.get(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
+                                               CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                               reading.choices.size(),
+                                               reading.choices.raw());
+  if (knobs < 0 || knobs > reading.choices.size()) {
+    return std::nullopt;
+  }
+  core::EngineConfig config(static_cast<std::int32_t>(index));
+  for (std::size_t i = 0; i < static_cast<std::size_t>(knobs); ++i) {
+    cudnnBackendKnobType_t type{};
+    std::int64_t value = 0;
+    const Owned& choice = reading.choices[i];
+    if (choice.get(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &type) != 1 ||
+        choice.get(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &value) != 1 ||
+        !config.add_knob({static_cast<std::int32_t>(type), static_cast<std::int32_t>(value)})
+             .ok()) {
+      return std::nullopt;
+    }
+  }
+  return config;
+}
+
 }  // namespace
+
+std::vector<core::EngineConfig> own_list(const RealCudnn& real,
+                                         const Served& served,
+                                         std::int64_t mode) {
+  constexpr std::int64_t kMostListed = 512;  // cuDNN's lists have some dozen entries
+  Owned query(real, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+  const auto heuristics = static_cast<cudnnBackendHeurMode_t>(mode);
+  if (!query.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH,
+                 CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                 &served.graph->get()) ||
+      !query.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, &heuristics) ||
+      (served.device_properties != nullptr && !query.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP,
+                                                         CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                                         &served.device_properties->get())) ||
+      !query.finalize()) {
+    return {};
+  }
+  const std::int64_t count =
+      query.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, nullptr);
+  if (count <= 0 || count > kMostListed) {
+    return {};
+  }
+  OwnedList found(
+      real, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, static_cast<std::size_t>(count));
+  Reading reading(real);
+  if (!found.complete() || !reading.engine.complete() || !reading.choices.complete()) {
+    return {};
+  }
+  const std::int64_t filled = query.get(
+      CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, found.raw());
+  std::vector<core::EngineConfig> list;
+  for (std::int64_t i = 0; i < std::min(filled, count); ++i) {
+    if (const auto config = read_configuration(found[static_cast<std::size_t>(i)], reading)) {
+      list.push_back(*config);
+    }
+  }
+  return list;
+}
 
 bool build_entry(const RealCudnn& real,
                  Served& served,

@@ -3,6 +3,9 @@
 #include "libclient/shim/descriptors.h"
 #include "libclient/shim/libcudnn.h"
 
+#include <cstdint>
+#include <vector>
+
 // Building cuDNN's descriptors for an answer.
 namespace reformer::shim {
 
@@ -17,6 +20,12 @@ namespace reformer::shim {
                                Served& served,
                                std::size_t entry,
                                cudnnBackendDescriptor_t configuration);
+
+// What cuDNN's own heuristics list for the graph, by a query of their own; empty if they fail. Takes
+// as long as the application's query would.
+[[nodiscard]] std::vector<core::EngineConfig> own_list(const RealCudnn& real,
+                                                       const Served& served,
+                                                       std::int64_t mode);
 
 // The numerical notes of a configuration's engine, bits as in core::numerical_note; 0 if cuDNN does
 // not say.

@@ -73,19 +73,18 @@ std::int64_t finalize_own_list(const RealCudnn& real, cudnnBackendDescriptor_t h
 // Tries the first entry's engine, which checks whether it can run the problem, while stepping aside
 // is still possible. One that cuDNN refuses here (it needs a GPU and there is none, or was measured
 // with another driver) leaves its place to the next; a refusal takes 1 to 5 us.
-bool Session::offer_entries(const RealCudnn& real, Served& served) {
-  const auto& entries = served.answer->decision.entries;
-  for (std::size_t entry = 0; entry < entries.size(); ++entry) {
-    if (try_entry(real, served, entry)) {
-      served.entries.reserve(entries.size() - entry);
-      for (; entry < entries.size(); ++entry) {
-        served.entries.push_back(entry);
-      }
-      return true;
-    }
-    note_refusal(served, entry);
-  }
-  return false;
+bool Session::offer_entries(const RealCudnn& real, Served& served, std::int64_t mode) {
+  served.entries = listing_.offered(real, served, mode);
+  const auto usable = std::find_if(
+      served.entries.begin(), served.entries.end(), [&](std::size_t entry) {
+        const bool accepted = try_entry(real, served, entry);
+        if (!accepted) {
+          note_refusal(served, entry);
+        }
+        return accepted;
+      });
+  served.entries.erase(served.entries.begin(), usable);
+  return !served.entries.empty();
 }
 
 void Session::note_refusal(const Served& served, std::size_t entry) {
@@ -122,7 +121,7 @@ std::shared_ptr<Served> Session::offer(const RealCudnn& real,
     served->device_properties =
         keep<DevicePropertiesRecord>(descriptors_, heuristics.device_properties);
   }
-  return offer_entries(real, *served) ? served : nullptr;
+  return offer_entries(real, *served, heuristics.mode) ? served : nullptr;
 }
 
 bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor) {

@@ -39,6 +39,7 @@ void Session::lock() {
   descriptors_.lock_all();
   contexts_.lock();
   mathematics_.lock();
+  listing_.lock();
   found_.lock();
   sampler_.lock();
   loader_mutex().lock();  // last: taken under any of the others
@@ -48,6 +49,7 @@ void Session::unlock() {
   loader_mutex().unlock();
   sampler_.unlock();
   found_.unlock();
+  listing_.unlock();
   mathematics_.unlock();
   contexts_.unlock();
   descriptors_.unlock_all();

@@ -5,6 +5,7 @@
 #include "libclient/shim/descriptors.h"
 #include "libclient/shim/legacy.h"
 #include "libclient/shim/libcudnn.h"
+#include "libclient/shim/listing.h"
 #include "libclient/shim/mathematics.h"
 #include "libclient/shim/sampler.h"
 
@@ -99,7 +100,7 @@ class Session {
                                 const HeuristicsRecord& heuristics,
                                 const client::Answer* answer,
                                 std::size_t context);
-  bool offer_entries(const RealCudnn& real, Served& served);
+  bool offer_entries(const RealCudnn& real, Served& served, std::int64_t mode);
   void note_refusal(const Served& served, std::size_t entry);
   client::UseCounter* counter_of(const Served& served, std::size_t entry);
   [[nodiscard]] bool may_serve(const core::Decision& decision) const;
@@ -109,6 +110,7 @@ class Session {
   Descriptors descriptors_;
   Contexts contexts_;
   Mathematics mathematics_;
+  Listing listing_;
   Sampler sampler_;
   FoundAlgorithms found_;
 };

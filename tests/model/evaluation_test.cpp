@@ -112,6 +112,43 @@ BOOST_AUTO_TEST_CASE(eval_agrees_with_figures_computed_by_hand) {
   BOOST_TEST(report.at("inference_us").at("p50").get<double>() > 0);
 }
 
+// Class 0 takes 0.2 s to compile and 10 us to run where the others take 20 us or more.
+BOOST_AUTO_TEST_CASE(eval_applies_the_build_policy) {
+  const testing::TemporaryFolder folder;
+  const std::string shape = " n1 c8 h8 w8 k8 r3 s3";
+  core::Record record =
+      testing::record("fwd f16 nhwc" + shape, {timed(0, 10, 0), timed(1, 20, 1)});
+  for (core::Candidate& candidate : record.candidates) {
+    candidate.build_us = candidate.config == testing::config(0) ? 200'000.0F : 3.0F;
+  }
+  write_records(folder.file("data.jsonl"), {record});
+  // Logits 1 apart promise e times the time: 2^3 us against 21.7.
+  ModelData model = testing::fixed_ranking_model(2);
+  model.info.sharpness = 1;
+  model.classes.classes[0].entry.build_us = 200'000;
+  BOOST_REQUIRE(write_model(model, folder.file("m.reformer")).ok());
+  const auto applied = [&](const char* uses) {
+    const auto outcome = reformerctl({"--json",
+                                      "eval",
+                                      "--model",
+                                      folder.file("m.reformer"),
+                                      "--data",
+                                      folder.file("data.jsonl"),
+                                      "--expected-uses",
+                                      uses});
+    BOOST_REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+    const json report = json::parse(outcome.out);
+    check_near(report.at("served"), 1, "geomean_slowdown");
+    check_near(report.at("build_ms"), 200, "heuristic_a");
+    return std::pair(report.at("applied").at("geomean_slowdown").get<double>(),
+                     report.at("build_ms").at("applied").get<double>());
+  };
+  BOOST_TEST(applied("10000").first == 2);
+  BOOST_TEST(applied("10000").second == 0.003, boost::test_tools::tolerance(1e-6));
+  BOOST_TEST(applied("20000").first == 1);
+  BOOST_TEST(applied("20000").second == 200);
+}
+
 BOOST_AUTO_TEST_CASE(train_writes_the_same_file_for_the_same_seed_and_threads) {
   const testing::TemporaryFolder folder;
   write_records(folder.file("data.jsonl"), made_up_records(300));

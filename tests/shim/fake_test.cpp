@@ -17,6 +17,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace {
@@ -52,6 +53,24 @@ core::Decision measured(const core::Context&, const core::Problem&) {
 }
 core::Decision predicted(const core::Context&, const core::Problem&) {
   return decide(core::Source::kPredicted);
+}
+
+// As the scenario "listing" has it.
+core::Decision rarely_listed(const core::Context&, const core::Problem&) {
+  core::Decision decision = decide(core::Source::kPredicted);
+  decision.entries.clear();
+  for (const auto& [engine, knob, note] :
+       {std::tuple{1, 9, core::behavior_note::kRarelyListed},
+        std::tuple{2, 0, 0U},
+        std::tuple{103, 3, core::behavior_note::kRarelyListed},
+        std::tuple{104, 5, core::behavior_note::kRarelyListed}}) {
+    core::DecisionEntry entry;
+    entry.config = core::EngineConfig(engine);
+    (void)entry.config.add_knob({2, knob});
+    entry.behavior_notes = note;
+    decision.entries.push_back(entry);
+  }
+  return decision;
 }
 
 std::map<std::string, std::string> environment(const std::string& socket,
@@ -136,10 +155,12 @@ BOOST_AUTO_TEST_SUITE(fake, *boost::unit_test::enable_if<!reformer::testing::kSa
 BOOST_AUTO_TEST_CASE(any_call_may_fail_at_any_time) {
   BOOST_TEST(run_scenario("failures", measured).exit_code == 0);
   BOOST_TEST(run_scenario("failures", predicted).exit_code == 0);
+  BOOST_TEST(run_scenario("failures", rarely_listed).exit_code == 0);
 }
 BOOST_AUTO_TEST_CASE(counts_that_cannot_be_harm_nobody) {
   BOOST_TEST(run_scenario("lies", measured).exit_code == 0);
   BOOST_TEST(run_scenario("lies", predicted).exit_code == 0);
+  BOOST_TEST(run_scenario("lies", rarely_listed).exit_code == 0);
 }
 BOOST_AUTO_TEST_CASE(the_older_api_end_to_end) {
   BOOST_TEST(run_scenario("legacy", measured).exit_code == 0);
@@ -149,6 +170,9 @@ BOOST_AUTO_TEST_CASE(calls_that_are_passed_on_allocate_nothing) {
 }
 BOOST_AUTO_TEST_CASE(executions_are_put_between_events_rarely) {
   BOOST_TEST(run_scenario("executions", measured).exit_code == 0);
+}
+BOOST_AUTO_TEST_CASE(rarely_listed_entries_are_held_against_cudnns_own_list) {
+  BOOST_TEST(run_scenario("listing", rarely_listed).exit_code == 0);
 }
 BOOST_AUTO_TEST_CASE(predictions_for_f32_wait_until_the_application_takes_tf32) {
   BOOST_TEST(run_scenario("tf32", predicted).exit_code == 0);

@@ -174,6 +174,7 @@ int main(int argc, char** argv) {
       {"_exit", [] { end_during_a_query(true); }},
       {"daemon", daemon_comes_and_goes},
       {"executions", executions_are_timed},
+      {"listing", rarely_listed_entries},
       {"tf32", tf32_is_learnt},
       {"refused", everything_is_refused},
   };

@@ -199,6 +199,14 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t descriptor,
     engine->finalised = true;
   } else if (name == CUDNN_ATTR_ENGINE_GLOBAL_INDEX) {
     *static_cast<std::int64_t*>(values) = at(descriptor)->engine;
+  } else if (name == CUDNN_ATTR_ENGINECFG_KNOB_CHOICES) {
+    Descriptor* choice = at(*static_cast<void**>(values));
+    choice->engine = at(descriptor)->engine;
+    choice->finalised = true;
+  } else if (name == CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE) {
+    *static_cast<cudnnBackendKnobType_t*>(values) = static_cast<cudnnBackendKnobType_t>(kOwnKnob);
+  } else if (name == CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE) {
+    *static_cast<std::int64_t*>(values) = at(descriptor)->engine - kOwnEngine;
   } else if (name == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE) {
     // Lies about the note as well: it has no such bit.
     *static_cast<cudnnBackendNumericalNote_t*>(values) = static_cast<cudnnBackendNumericalNote_t>(

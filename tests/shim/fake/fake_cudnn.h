@@ -9,12 +9,13 @@
 // A libcudnn.so.9 for tests, without a GPU and without doing anything: it counts calls, fails those
 // that it is told to fail, and says strange things. It allocates nothing.
 //
-// Its own list for a heuristics query is kOwnList engines from kOwnEngine on. It refuses engines
-// from kRefused on.
+// Its own list for a heuristics query is kOwnList engines from kOwnEngine on, the i-th of them with
+// the knob kOwnKnob at i. It refuses engines from State::refused on.
 namespace fake_cudnn {
 
 inline constexpr std::int64_t kOwnList = 12;
 inline constexpr std::int64_t kOwnEngine = 100;
+inline constexpr std::int32_t kOwnKnob = 2;
 inline constexpr int kAlgorithms = 8;
 
 enum Function {

@@ -211,6 +211,27 @@ void tf32_is_learnt() {
   expect(wrong == 0, "new f32 problems are served, old ones stay cuDNN's");
 }
 
+// The daemon says engines 1, 2, 103 and 104, all but 2 rarely listed, and 104 with another knob
+// value than cuDNN lists it with.
+void rarely_listed_entries() {
+  using Engines = std::vector<std::int64_t>;
+  const auto finalised = [] { return fake_cudnn_state()->calls[kFinalize].load(); };
+  const Graph graph(1);
+  (void)device_properties();
+  const std::uint64_t before = finalised();
+  expect(use(graph).engines == Engines({2, 103}), "what cuDNN does not list is left out");
+  const std::uint64_t first = finalised();
+  expect(use(graph).engines == Engines({2, 103}), "the same list again");
+  expect(finalised() - first + 1 == first - before, "cuDNN's list is asked for once");
+
+  const Graph failing(2);
+  fake_cudnn_state()->countdown = 0;
+  fake_cudnn_state()->failures = 1;
+  fake_cudnn_state()->failing = kFinalize;
+  expect(use(failing).engines == Engines({1, 2, 103, 104}), "without cuDNN's list all are offered");
+  fake_cudnn_state()->failing = -1;
+}
+
 void everything_is_refused() {
   fake_cudnn_state()->refused = 0;
   const Got got = use(1);

@@ -1,0 +1,38 @@
+#pragma once
+
+#include "libclient/shim/descriptors.h"
+#include "libclient/shim/libcudnn.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+namespace reformer::shim {
+
+// Which entries of an answer may be offered, where that is for cuDNN to say.
+//
+// Some configurations hold a split or a grid that cuDNN chooses for each problem; a model ranks
+// those that it has seen with others (the note kRarelyListed). cuDNN mostly runs them all the same,
+// but slower than its own choice, or not at all where the model would have ranked another engine
+// first. So an answer that begins with one is held against cuDNN's own list, once a process:
+// entries with the note that it lacks are left out.
+//
+// Threads: any; no lock is held across a call of cuDNN.
+class Listing {
+ public:
+  // Indices of the entries of served.answer, best first. All of them where the first has no such
+  // note, or cuDNN does not give its list. `mode`: of the application's query.
+  std::vector<std::size_t> offered(const RealCudnn& real, const Served& served, std::int64_t mode);
+
+  // Around a fork.
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<const client::Answer*, std::vector<std::size_t>> known_;
+};
+
+}  // namespace reformer::shim
