@@ -126,7 +126,8 @@ typedef struct reformer_entry {
     int32_t value;
   } knobs[REFORMER_MAX_KNOBS];
   uint32_t numerical_notes; /* bits 1 << cudnnBackendNumericalNote_t */
-  uint32_t behavior_notes;  /* bits 1 << cudnnBackendBehaviorNote_t */
+  uint32_t behavior_notes;  /* bits 1 << cudnnBackendBehaviorNote_t; bit 31: a prediction that cuDNN
+                               lists for few problems, so that it may not exist for this one */
   int64_t workspace_bytes;  /* -1 unknown */
   float time_us;            /* measured; NaN in predictions */
   float build_us;           /* expected plan-building time; NaN unknown */

@@ -48,18 +48,18 @@ Vector load_weights(const std::uint16_t* p) {
   return reinterpret_cast<Vector>(
       _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
 }
-// Bit i: values[i] > than, for kLanes values.
-std::uint32_t greater(const float* values, float than) {
-  return _mm512_cmp_ps_mask(_mm512_loadu_ps(values), _mm512_set1_ps(than), _CMP_GT_OQ);
+// Bit i: values[i] >= least, for kLanes values.
+std::uint32_t at_least(const float* values, float least) {
+  return _mm512_cmp_ps_mask(_mm512_loadu_ps(values), _mm512_set1_ps(least), _CMP_GE_OQ);
 }
 #elif REFORMER_ISA_BYTES == 32
 Vector load_weights(const std::uint16_t* p) {
   return reinterpret_cast<Vector>(
       _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
-std::uint32_t greater(const float* values, float than) {
-  return static_cast<std::uint32_t>(
-      _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(values), _mm256_set1_ps(than), _CMP_GT_OQ)));
+std::uint32_t at_least(const float* values, float least) {
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(
+      _mm256_cmp_ps(_mm256_loadu_ps(values), _mm256_set1_ps(least), _CMP_GE_OQ)));
 }
 #else
 // As half_to_float() has it.
@@ -70,9 +70,9 @@ Vector load_weights(const std::uint16_t* p) {
   const __m128i sign = _mm_slli_epi32(_mm_and_si128(half, _mm_set1_epi32(0x8000)), 16);
   return reinterpret_cast<Vector>(_mm_or_ps(magnitude, _mm_castsi128_ps(sign)));
 }
-std::uint32_t greater(const float* values, float than) {
+std::uint32_t at_least(const float* values, float least) {
   return static_cast<std::uint32_t>(
-      _mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(values), _mm_set1_ps(than))));
+      _mm_movemask_ps(_mm_cmpge_ps(_mm_loadu_ps(values), _mm_set1_ps(least))));
 }
 #endif
 
@@ -425,15 +425,53 @@ LogitSummary summarise(const float* logits, std::size_t count) {
   return out;
 }
 
+// Groups of values whose largest are compared first: at least as many as anybody selects.
+constexpr std::size_t kGroups = 16;
+constexpr std::size_t kGroupVectors = kGroups / kLanes;
+
+// A bound that at least `top` values reach, at most kGroups: the top-th largest of the groups'
+// largest. `count` is at least kGroups.
+float bound_of_top(const float* values, std::size_t count, std::size_t top) {
+  Vector largest[kGroupVectors];
+#pragma GCC unroll 4
+  for (std::size_t v = 0; v < kGroupVectors; ++v) {
+    largest[v] = load(values + v * kLanes);
+  }
+  for (std::size_t i = kGroups; i + kGroups <= count; i += kGroups) {
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kGroupVectors; ++v) {
+      const Vector x = load(values + i + v * kLanes);
+      largest[v] = x > largest[v] ? x : largest[v];
+    }
+  }
+  float groups[kGroups];
+#pragma GCC unroll 4
+  for (std::size_t v = 0; v < kGroupVectors; ++v) {
+    store(groups + v * kLanes, largest[v]);
+  }
+  float bound = groups[0];
+  bool found = false;
+  for (const float candidate : groups) {
+    int reached_by = 0;
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kGroupVectors; ++v) {
+      reached_by += __builtin_popcount(at_least(groups + v * kLanes, candidate));
+    }
+    const bool better = reached_by >= static_cast<int>(top) && (!found || candidate > bound);
+    bound = better ? candidate : bound;
+    found = found || better;
+  }
+  return found ? bound : -__builtin_inff();
+}
+
 std::size_t select_top(const float* values,
                        std::size_t count,
                        std::size_t top,
                        std::uint32_t* indices) {
   std::size_t found = 0;
-  float threshold = 0;  // of the last one, once there are `top`
   const auto offer = [&](std::size_t i) {
     const float value = values[i];
-    if (found == top && !(value > threshold)) {
+    if (found == top && !(value > values[indices[found - 1]])) {
       return;
     }
     std::size_t at = found < top ? found++ : found - 1;
@@ -441,15 +479,14 @@ std::size_t select_top(const float* values,
       indices[at] = indices[at - 1];
     }
     indices[at] = static_cast<std::uint32_t>(i);
-    threshold = values[indices[found - 1]];
   };
   std::size_t i = 0;
-  for (; i < count && found < top; ++i) {
-    offer(i);
-  }
-  for (; i + kLanes <= count; i += kLanes) {
-    for (std::uint32_t more = greater(values + i, threshold); more != 0; more &= more - 1) {
-      offer(i + static_cast<std::size_t>(__builtin_ctz(more)));
+  if (top <= kGroups && count >= kGroups) {
+    const float bound = bound_of_top(values, count, top);
+    for (; i + kLanes <= count; i += kLanes) {
+      for (std::uint32_t more = at_least(values + i, bound); more != 0; more &= more - 1) {
+        offer(i + static_cast<std::size_t>(__builtin_ctz(more)));
+      }
     }
   }
   for (; i < count; ++i) {

@@ -318,7 +318,7 @@ class Run {
 std::optional<TrainOptions> preset(std::string_view name) {
   TrainOptions options;
   if (name == "default") {
-    options.loss = {TargetKind::kRatio, 4, 0.2F, 10};
+    options.loss = {TargetKind::kRatio, 4, 0.5F, 10};
     options.batch = 256;
     return options;
   }

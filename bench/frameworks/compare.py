@@ -2,7 +2,7 @@
 """Unmodified PyTorch and JAX programs with and without the shim, on this machine's GPU.
 
   bench/frameworks/compare.py [--bin build/release/bin] [--out results.jsonl] [--set smoke]
-      [--limit SECONDS] [--only TEXT...]
+      [--limit SECONDS] [--only TEXT...] [--daemon LINE...]
 
 Starts a private daemon in a temporary folder. Each configuration runs in processes of its own:
   plain      as it is                       benchmark  torch.backends.cudnn.benchmark = True
@@ -43,12 +43,21 @@ def jax_config(dtype, train, batch, size, **more):
 
 
 TORCH = ('plain', 'benchmark', 'cold', 'verified', 'frozen', 'plain2')
+DEPTHWISE = ('plain', 'benchmark', 'cold', 'verified', 'plain2')
 JAX = ('plain', 'cold', 'verified', 'frozen', 'plain2')
 SETS = {
     'smoke': [
         torch_config('resnet50', 'f16', 'nhwc', True, 64, 224, runs=('plain', 'cold', 'verified')),
         torch_config('resnet50', 'f32', 'nchw', True, 32, 224, runs=('plain', 'cold', 'verified')),
         jax_config('f32', True, 32, 64, runs=('plain', 'cold', 'verified')),
+    ],
+    # Depthwise convolutions, for which cuDNN compiles kernels at run time (docs/shim.md).
+    'depthwise': [
+        torch_config('mobilenetv3', 'f16', 'nhwc', False, 256, 224, runs=DEPTHWISE),
+        torch_config('convnext', 'f16', 'nhwc', False, 64, 224, runs=DEPTHWISE),
+        torch_config('mobilenetv3', 'f16', 'nhwc', False, 16, 224, runs=DEPTHWISE),
+        torch_config('mobilenetv3', 'f16', 'nhwc', True, 128, 224, runs=DEPTHWISE),
+        torch_config('convnext', 'bf16', 'nhwc', True, 64, 224, runs=DEPTHWISE),
     ],
     # In order of priority: the limit cuts the end off.
     'table': [
@@ -103,8 +112,9 @@ class Server:
 class Daemon:
     """A private reformerd that measures only when it is told to."""
 
-    def __init__(self, binaries, folder):
+    def __init__(self, binaries, folder, lines):
         self.binaries, self.folder, self.process = binaries, folder, None
+        self.lines = ''.join(line + '\n' for line in lines)
         self.socket = str(folder / 'socket')
         self.log = open(folder / 'reformerd.log', 'ab')
         self.start(measure=False)
@@ -112,7 +122,7 @@ class Daemon:
     def write_config(self, measure):
         quiet = '' if measure else 'quiet_hours = "00:00-23:59"\n'
         (self.folder / 'reformerd.toml').write_text(
-            f'{quiet}max_gpu_share = 1.0\nverify_after_ms = 300\n')
+            f'{quiet}max_gpu_share = 1.0\nverify_after_ms = 300\n' + self.lines)
 
     def start(self, measure):
         self.write_config(measure)
@@ -217,7 +227,7 @@ class Comparison:
         self.begin, self.results, self.bad = time.monotonic(), {}, []
         self.out = open(options.out, 'w') if options.out else None
         self.configs = [c for c in SETS[options.set] if any(text in c['name'] for text in options.only)]
-        self.daemon = Daemon(options.bin, folder)
+        self.daemon = Daemon(options.bin, folder, options.daemon)
         self.errors = open(folder / 'applications.log', 'ab')
         kinds = sorted({c['server'] for c in self.configs})
         self.servers = {(kind, shim): self.start_server(kind, shim)
@@ -316,7 +326,7 @@ class Comparison:
                 if run in ('plain', 'benchmark', 'cold'):
                     self.run(config, run)
         self.describe('clients')
-        measured = self.daemon.wait_measured(min(90, max(10, self.options.limit * 0.25)))
+        measured = self.daemon.wait_measured(min(180, max(10, self.options.limit * 0.4)))
         self.note({'event': 'measured', 'all': measured, 'after_s': self.elapsed()})
         self.note({'event': 'freeze',
                    'text': self.daemon.control('freeze', str(self.folder / 'frozen'))})
@@ -365,6 +375,8 @@ def main():
     parser.add_argument('--set', choices=SETS, default='table')
     parser.add_argument('--only', nargs='+', default=[''], metavar='TEXT',
                         help='configurations whose name contains one of these')
+    parser.add_argument('--daemon', nargs='+', default=[], metavar='LINE',
+                        help='for its configuration, such as "expected_uses = 100000"')
     parser.add_argument('--limit', type=float, default=3600, help='seconds')
     options = parser.parse_args()
     options.bin = options.bin.resolve()

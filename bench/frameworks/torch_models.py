@@ -1,4 +1,4 @@
-"""The four networks of docs/frameworks.md, compact and without other packages than PyTorch."""
+"""The networks of docs/frameworks.md, compact and without other packages than PyTorch."""
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -102,6 +102,29 @@ def mobilenetv3(classes=1000):
                          nn.Linear(1280, classes))
 
 
+class ConvNeXtBlock(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        return x + self.narrow(F.gelu(self.wide(y))).permute(0, 3, 1, 2)
+
+
+def convnext(classes=1000):
+    """ConvNeXt-Tiny, without layer scale and stochastic depth."""
+    layers, inputs = [], 3
+    for width, blocks in ((96, 3), (192, 3), (384, 9), (768, 3)):
+        size = 4 if inputs == 3 else 2
+        layers += [nn.Conv2d(inputs, width, size, size), nn.GroupNorm(1, width)]
+        layers += [ConvNeXtBlock(width) for _ in range(blocks)]
+        inputs = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(768, classes))
+
+
 class ResidualBlock(nn.Module):
     def __init__(self, inputs, outputs):
         super().__init__()
@@ -173,7 +196,7 @@ class DiffusionUNet(nn.Module):
         return self.head(F.silu(self.norm(x)))
 
 
-MODELS = {'resnet50': resnet50, 'unet': UNet, 'mobilenetv3': mobilenetv3,
+MODELS = {'resnet50': resnet50, 'unet': UNet, 'mobilenetv3': mobilenetv3, 'convnext': convnext,
           'diffusion': DiffusionUNet}
 
 
