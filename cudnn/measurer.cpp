@@ -25,6 +25,27 @@ constexpr std::size_t kComparedElements = std::size_t{1} << 16;
 
 using Clock = std::chrono::steady_clock;
 
+// What PyTorch refuses, always or with deterministic algorithms; then the same without TF32.
+constexpr std::array<std::uint32_t, 4> kRefused = {
+    core::numerical_note::kDownConvertInputs,
+    core::numerical_note::kDownConvertInputs | core::numerical_note::kNondeterministic,
+    core::numerical_note::kDownConvertInputs | core::numerical_note::kTensorCore,
+    core::numerical_note::kDownConvertInputs | core::numerical_note::kTensorCore |
+        core::numerical_note::kNondeterministic};
+constexpr std::size_t kRefusedForAnyType = 2;
+
+Demands demands_met_by(const core::Candidate& candidate, const core::Problem& problem) {
+  const std::size_t kinds =
+      problem.x.type == core::DataType::kF32 ? kRefused.size() : kRefusedForAnyType;
+  Demands met = 1;
+  for (std::size_t kind = 0; kind < kinds; ++kind) {
+    if ((candidate.numerical_notes & kRefused[kind]) == 0) {
+      met |= Demands{2} << kind;
+    }
+  }
+  return met;
+}
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -401,7 +422,9 @@ core::Result<Measurer::Measured> Measurer::measure(const core::Problem& problem,
     core::Candidate& candidate = measured.record.candidates[i];
     const std::int32_t engine = candidate.config.engine();
     candidates.push_back(&candidate);
-    entrants.push_back({engine, m.pace->least_us(problem, engine)});
+    entrants.push_back({engine,
+                        m.pace->least_us(problem, engine),
+                        limits.for_applications ? demands_met_by(candidate, problem) : 1});
   }
   core::Result<RaceOutcome> outcome = race(launcher, entrants, limits.race, stop);
   if (!outcome) {

@@ -33,6 +33,10 @@ class Measurer {
   struct Limits {
     RaceOptions race;
     std::int64_t max_memory_bytes = std::int64_t{24} << 30;  // tensors and workspace
+    // Also find the best for those who refuse down-conversion, non-deterministic engines, and
+    // tensor cores for f32, in every way that PyTorch combines them. Otherwise what is far from
+    // the best of all is measured roughly or not at all.
+    bool for_applications = false;
   };
   struct Measured {
     core::Record record;

@@ -1,6 +1,7 @@
 #include "cudnn/race.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -49,6 +50,8 @@ class Race {
         stop_(stop),
         runners_(entrants.size()) {
     outcome_.results.resize(entrants.size());
+    best_single_.fill(kNever);
+    best_graph_.fill(kNever);
   }
 
   core::Result<RaceOutcome> run() {
@@ -112,13 +115,38 @@ class Race {
     return *launched;
   }
 
-  [[nodiscard]] bool in_sight(float least) const {
-    return least <= options_.in_sight * best_single_ + options_.overhead_us;
+  // One time for each demand.
+  using Bests = std::array<float, kMostDemands>;
+
+  // The best that a candidate is compared with.
+  static float best_for(const Bests& bests, const Entrant& entrant) {
+    float best = 0;
+    for (std::size_t demand = 0; demand < bests.size(); ++demand) {
+      best = (entrant.demands >> demand & 1) != 0 ? std::max(best, bests[demand]) : best;
+    }
+    return best;
+  }
+  static void note_best(Bests& bests, const Entrant& entrant, float time) {
+    for (std::size_t demand = 0; demand < bests.size(); ++demand) {
+      bests[demand] =
+          (entrant.demands >> demand & 1) != 0 ? std::min(bests[demand], time) : bests[demand];
+    }
+  }
+  [[nodiscard]] float best_single(std::size_t i) const {
+    return best_for(best_single_, entrants_[i]);
+  }
+  [[nodiscard]] float best_graph(std::size_t i) const {
+    return best_for(best_graph_, entrants_[i]);
+  }
+
+  [[nodiscard]] bool in_sight(std::size_t i, float least) const {
+    return least <= options_.in_sight * best_single(i) + options_.overhead_us;
   }
 
   // Whether running it can be spared: it is known to be slow, or its engine is.
-  [[nodiscard]] bool hopeless_unseen(const Entrant& entrant) const {
-    const float limit = std::max(kCheapUs, options_.hopeless_engine * best_single_);
+  [[nodiscard]] bool hopeless_unseen(std::size_t i) const {
+    const Entrant& entrant = entrants_[i];
+    const float limit = std::max(kCheapUs, options_.hopeless_engine * best_single(i));
     const auto known = engines_.find(entrant.engine);
     return entrant.least_us > limit || (known != engines_.end() && known->second > limit);
   }
@@ -129,7 +157,7 @@ class Race {
   void first_look() {
     for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
       RaceResult& result = outcome_.results[i];
-      if (!options_.exhaustive && hopeless_unseen(entrants_[i])) {
+      if (!options_.exhaustive && hopeless_unseen(i)) {
         result.status = kHopelessStatus;
         continue;
       }
@@ -144,7 +172,7 @@ class Race {
       float time = first->time_us;
       float least = std::max(0.0f, first->time_us - first->host_us);
       const bool loaded = first->host_us > kLoadingShare * first->time_us;
-      const float hopeless = options_.hopeless * best_single_;
+      const float hopeless = options_.hopeless * best_single(i);
       bool again = least <= std::max(hopeless, loaded ? kLoadingUs : kHeldUpUs);
       for (std::size_t n = 1; again && n < kMostLooks; ++n) {
         const std::optional<Launch> next = launch(i);
@@ -156,7 +184,7 @@ class Race {
         // It is loaded now. A call that still takes long is one that waits for its own kernels.
         const float now = std::max(0.0f, next->time_us - std::min(next->host_us, kCallUs));
         least = n == 1 && loaded ? now : std::min(least, now);
-        again = differ && !in_sight(least) && in_sight(next->time_us - next->host_us);
+        again = differ && !in_sight(i, least) && in_sight(i, next->time_us - next->host_us);
       }
       if (!result.status.empty()) {
         continue;
@@ -165,9 +193,9 @@ class Race {
       runners_[i].least = std::min(least, time);
       result.time_us = time;
       result.samples = 1;
-      result.timing = time > options_.hopeless * best_single_ ? core::Timing::kFirstLaunch
-                                                              : core::Timing::kSingleLaunch;
-      best_single_ = std::min(best_single_, time);
+      result.timing = time > options_.hopeless * best_single(i) ? core::Timing::kFirstLaunch
+                                                                : core::Timing::kSingleLaunch;
+      note_best(best_single_, entrants_[i], time);
       float& engine = engines_.try_emplace(entrants_[i].engine, kNever).first->second;
       engine = std::min(engine, time);
     }
@@ -207,7 +235,7 @@ class Race {
     runner.least_graph = time - graph.host_us / static_cast<float>(runner.repeats);
     runner.middle = median(runner.samples);
     runner.quickest = std::min(runner.quickest, time);
-    best_graph_ = std::min(best_graph_, runner.middle);
+    note_best(best_graph_, entrants_[i], runner.middle);
   }
 
   // Of one launch of its graph.
@@ -259,7 +287,7 @@ class Race {
   void quick_look() {
     std::vector<std::size_t> lineup;
     for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
-      if (runners_[i].single < kNever && (options_.exhaustive || in_sight(runners_[i].least)) &&
+      if (runners_[i].single < kNever && (options_.exhaustive || in_sight(i, runners_[i].least)) &&
           prepare(i, options_.quick_us)) {
         lineup.push_back(i);
       }
@@ -269,7 +297,7 @@ class Race {
     // launches.
     std::erase_if(lineup, [&](std::size_t i) {
       const Runner& runner = runners_[i];
-      const float contender = options_.contender * best_graph_;
+      const float contender = options_.contender * best_graph(i);
       return runner.middle <= contender ||
              (runner.least_graph > contender && runner.middle <= runner.single);
     });
@@ -281,7 +309,7 @@ class Race {
       std::vector<std::size_t> lineup;
       for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
         Runner& runner = runners_[i];
-        const bool races = options_.exhaustive || runner.quickest <= within * best_graph_ ||
+        const bool races = options_.exhaustive || runner.quickest <= within * best_graph(i) ||
                            (runner.entered && runner.samples.size() < kSomeSamples);
         if (runner.repeats > 0 && races && prepare(i, options_.graph_us) &&
             runner.samples.size() < wanted) {
@@ -299,9 +327,9 @@ class Race {
 
   // A median may have gone up since it was the best.
   void best_of_graphs() {
-    best_graph_ = kNever;
-    for (const Runner& runner : runners_) {
-      best_graph_ = std::min(best_graph_, runner.middle);
+    best_graph_.fill(kNever);
+    for (std::size_t i = 0; i < runners_.size(); ++i) {
+      note_best(best_graph_, entrants_[i], runners_[i].middle);
     }
   }
 
@@ -340,8 +368,8 @@ class Race {
   const std::function<bool()>& stop_;
   std::vector<Runner> runners_;
   std::map<std::int32_t, float> engines_;  // best single launch of each
-  float best_single_ = kNever;
-  float best_graph_ = kNever;
+  Bests best_single_{};
+  Bests best_graph_{};
   std::optional<core::Error> fault_;
   RaceOutcome outcome_;
 };

@@ -43,10 +43,18 @@ class Launcher {
   virtual core::Result<std::vector<GraphTime>> run(std::span<const Heat> lineup) = 0;
 };
 
+// Demands of applications, as bits: who asks for deterministic results wants the fastest candidate
+// that gives them, however slow it is beside others. Bit 0: no demand at all.
+using Demands = std::uint32_t;
+inline constexpr std::size_t kMostDemands = 8;
+
 // What is known of a candidate before it runs.
 struct Entrant {
   std::int32_t engine = 0;
   float least_us = 0;  // it cannot be faster than this; 0 unknown
+  // Those that it meets, at least one: it races for each of them, "the best" below being the
+  // slowest of those that are the best for one of them.
+  Demands demands = 1;
 };
 
 struct RaceOptions {

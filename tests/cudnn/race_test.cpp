@@ -77,6 +77,30 @@ BOOST_AUTO_TEST_CASE(an_engine_with_one_good_configuration_is_tried_to_the_end) 
   BOOST_TEST(outcome.results[2].samples >= 7);
 }
 
+// Tensor cores, and ten times slower without: who refuses them gets the best of the others.
+BOOST_AUTO_TEST_CASE(every_demand_has_its_race) {
+  const std::vector<Kernel> kernels = {
+      {.us = 100}, {.us = 1300}, {.us = 1000}, {.us = 990}, {.us = 15000}, {.us = 104}};
+  std::vector<Entrant> entrants = {
+      {.engine = 1}, {.engine = 2}, {.engine = 2}, {.engine = 2}, {.engine = 3}, {.engine = 1}};
+  FakeLauncher plain(kernels);
+  const RaceOutcome without = raced(plain, entrants);
+  BOOST_TEST(without.results[2].status == cudnn::kHopelessStatus);
+  BOOST_TEST(without.results[3].status == cudnn::kHopelessStatus);
+
+  for (const std::size_t i : {1U, 2U, 3U, 4U}) {
+    entrants[i].demands = 3;
+  }
+  FakeLauncher launcher(kernels);
+  const RaceOutcome outcome = raced(launcher, entrants);
+  BOOST_TEST(outcome.results[0].samples == 15);
+  BOOST_TEST(outcome.results[5].samples >= 3);
+  BOOST_TEST((outcome.results[1].timing == core::Timing::kSingleLaunch));
+  BOOST_TEST(outcome.results[2].samples == 15);
+  BOOST_TEST(outcome.results[3].samples == 15);
+  BOOST_TEST(launcher.counts(4).singles == 1);  // hopeless for them too
+}
+
 BOOST_AUTO_TEST_CASE(what_cannot_be_fast_enough_is_not_launched) {
   FakeLauncher launcher({{.us = 100}, {.us = 100}, {.us = 100}});
   const RaceOutcome outcome = raced(

@@ -38,6 +38,37 @@ struct Run {
   double chosen_us = 0;  // the true time of its choice
 };
 
+bool needs_tensor_cores(const core::Candidate& candidate) {
+  return (candidate.numerical_notes & core::numerical_note::kTensorCore) != 0;
+}
+
+// The best for those who refuse tensor cores, by the times of a race in which they have a demand of
+// their own or not; its true time.
+double chosen_without_tensor_cores(const core::Record& record, bool demanded, unsigned seed) {
+  std::vector<FakeLauncher::Kernel> kernels;
+  std::vector<cudnn::Entrant> entrants;
+  for (const core::Candidate& candidate : record.candidates) {
+    kernels.push_back({.us = candidate.time_us});
+    entrants.push_back({.engine = candidate.config.engine(),
+                        .demands = demanded && !needs_tensor_cores(candidate) ? 3U : 1U});
+  }
+  FakeLauncher launcher(
+      std::move(kernels), {.overhead_us = 4, .gap_us = 1.5, .relative = 0.005f}, seed);
+  const auto outcome = cudnn::race(launcher, entrants, {}, [] { return false; });
+  BOOST_REQUIRE(outcome);
+  const core::Candidate* best = nullptr;
+  float best_us = 0;
+  for (std::size_t i = 0; i < entrants.size(); ++i) {
+    const float us = outcome->results[i].time_us;
+    if (!needs_tensor_cores(record.candidates[i]) && std::isfinite(us) &&
+        (best == nullptr || us < best_us)) {
+      best = &record.candidates[i];
+      best_us = us;
+    }
+  }
+  return best == nullptr ? 1e9 : static_cast<double>(best->time_us);
+}
+
 Run run(const core::Record& record,
         cudnn::Pace& pace,
         bool exhaustive,
@@ -108,6 +139,33 @@ BOOST_AUTO_TEST_SUITE(recorded_race)
 
 BOOST_AUTO_TEST_CASE(it_finds_the_best_of_recorded_problems_in_a_fifth_of_the_time) {
   check_goals(kQuietHost);
+}
+
+BOOST_AUTO_TEST_CASE(it_finds_the_best_without_tensor_cores_where_that_is_demanded) {
+  double log_demanded = 0;
+  double log_plain = 0;
+  int problems = 0;
+  unsigned seed = 1;
+  for (const core::Record& record : recorded()) {
+    double best = HUGE_VAL;
+    for (const core::Candidate& candidate : record.candidates) {
+      if (!needs_tensor_cores(candidate)) {
+        best = std::min(best, static_cast<double>(candidate.time_us));
+      }
+    }
+    if (record.key.problem.x.type != core::DataType::kF32 || !std::isfinite(best)) {
+      continue;
+    }
+    ++problems;
+    log_demanded += std::log(chosen_without_tensor_cores(record, true, seed++) / best);
+    log_plain += std::log(chosen_without_tensor_cores(record, false, seed++) / best);
+  }
+  BOOST_REQUIRE(problems > 20);
+  const double demanded = std::exp(log_demanded / problems);
+  const double plain = std::exp(log_plain / problems);
+  BOOST_TEST_MESSAGE("demanded " << demanded << ", not " << plain << ", of " << problems);
+  BOOST_TEST(demanded < 1.005);
+  BOOST_TEST(plain > demanded);
 }
 
 BOOST_AUTO_TEST_CASE(so_it_does_on_a_host_whose_processors_are_busy) {
