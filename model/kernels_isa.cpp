@@ -299,15 +299,12 @@ void gemm(const GemmShape& shape, const float* a, const float* b, float* c, bool
   }
 }
 
-// exp(x) = 2^n * e^r with |r| <= ln(2) / 2; Cephes' polynomial for e^r.
-Vector exp_vector(Vector x) {
-  const Vector low = splat(-87.0F);
-  const Vector high = splat(88.0F);
-  x = x < low ? low : (x > high ? high : x);
-  const Vector scaled = x * 1.44269504088896341F;
-  const Vector half = scaled < Vector{} ? splat(-0.5F) : splat(0.5F);
-  const IntVector n = __builtin_convertvector(scaled + half, IntVector);
-  const Vector whole = __builtin_convertvector(n, Vector);
+// exp(x) = 2^n * e^r with |r| <= ln(2) / 2; Cephes' polynomial for e^r. `x` from -87 to 88, where 2^n
+// is a normal number. Adding kRound rounds to an integer and leaves it in the low bits.
+Vector exp_in_range(Vector x) {
+  constexpr float kRound = 0x1.8p23F;
+  const Vector shifted = x * 1.44269504088896341F + kRound;
+  const Vector whole = shifted - kRound;
   const Vector r = (x - whole * 0.693359375F) - whole * -2.12194440e-4F;
   Vector p = splat(1.9875691500e-4F);
   p = p * r + 1.3981999507e-3F;
@@ -316,7 +313,14 @@ Vector exp_vector(Vector x) {
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
   p = p * r * r + r + 1.0F;
-  return p * reinterpret_cast<Vector>((n + 127) << 23);
+  return reinterpret_cast<Vector>(reinterpret_cast<IntVector>(p) +
+                                  (reinterpret_cast<IntVector>(shifted) << 23));
+}
+
+Vector exp_vector(Vector x) {
+  const Vector low = splat(-87.0F);
+  const Vector high = splat(88.0F);
+  return exp_in_range(x < low ? low : (x > high ? high : x));
 }
 
 // log2(x) = e + log2(m), m in [sqrt(1/2), sqrt(2)); Cephes' polynomial for ln(1 + r).
@@ -408,11 +412,11 @@ LogitSummary summarise(const float* logits, std::size_t count) {
   Vector sum{};
   Vector weighted{};
   const Vector shift = splat(out.first);
-  const Vector vanished = splat(-87.0F);  // as exp_vector() has it: e^-87 is nothing beside 1
+  const Vector vanished = splat(-87.0F);  // e^-87 is nothing beside 1
   const auto add = [&](Vector x) {
     Vector centred = x - shift;
     centred = centred < vanished ? vanished : centred;
-    const Vector e = exp_vector(centred);
+    const Vector e = exp_in_range(centred);
     sum += e;
     weighted += e * centred;
   };
