@@ -283,11 +283,20 @@ Judgement judge(const Calibration& calibration, std::span<const float, kJudgeInp
   return judgement_of(out);
 }
 
-Calibration fit_calibration(std::span<const JudgeSample> samples, std::uint64_t seed) {
+Calibration fit_calibration(std::span<const JudgeSample> samples,
+                            std::span<const JudgeSample> validation,
+                            std::uint64_t seed) {
   JudgeTrainer trainer(samples, seed);
   trainer.train();
   Calibration calibration = trainer.take();
   calibration.margin = choose_margin(samples, seed);
+  std::vector<Judgement> judgements;
+  for (const JudgeSample& sample : validation) {
+    judgements.push_back(judge(calibration, sample.inputs));
+  }
+  if (gain_of(validation, judgements, calibration.margin).sum < 0) {
+    calibration.margin = kAlwaysAnswer;
+  }
   return calibration;
 }
 

@@ -55,8 +55,12 @@ struct JudgeSample {
   float log2_best_us = 0;
 };
 
-// Trains the judge and chooses the margin. Deterministic.
-[[nodiscard]] Calibration fit_calibration(std::span<const JudgeSample> samples, std::uint64_t seed);
+// Trains the judge and chooses the margin. Deterministic. `validation`: predictions of the network
+// that is to be judged, where `samples` are those of others that saw less; a margin that makes what
+// is served worse there is not used.
+[[nodiscard]] Calibration fit_calibration(std::span<const JudgeSample> samples,
+                                          std::span<const JudgeSample> validation,
+                                          std::uint64_t seed);
 
 // Reference implementation, for tests and training; Predictor does the same with packed weights.
 [[nodiscard]] Judgement judge(const Calibration& calibration,

@@ -154,7 +154,7 @@ class Run {
     if (judged.empty()) {
       judged = judged_validation;
     }
-    model.calibration = fit_calibration(judged, options_.seed);
+    model.calibration = fit_calibration(judged, judged_validation, options_.seed);
     add_metrics(model, judged_validation, fitted);
     return model;
   }

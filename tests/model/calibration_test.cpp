@@ -44,7 +44,7 @@ Judgement judgement_at(const Calibration& calibration, float first, float second
 BOOST_AUTO_TEST_SUITE(calibration)
 
 BOOST_AUTO_TEST_CASE(confidence_is_the_share_that_was_right) {
-  const Calibration calibration = fit_calibration(samples(8000, 100), 1);
+  const Calibration calibration = fit_calibration(samples(8000, 100), {}, 1);
   std::array<double, 5> confidence{};
   std::array<double, 5> right{};
   std::array<double, 5> count{};
@@ -63,7 +63,7 @@ BOOST_AUTO_TEST_CASE(confidence_is_the_share_that_was_right) {
 }
 
 BOOST_AUTO_TEST_CASE(it_abstains_where_the_heuristic_is_expected_to_do_better) {
-  const Calibration calibration = fit_calibration(samples(8000, 100), 1);
+  const Calibration calibration = fit_calibration(samples(8000, 100), {}, 1);
   BOOST_TEST(calibration.abstains(judgement_at(calibration, -0.9F)));
   BOOST_TEST(!calibration.abstains(judgement_at(calibration, 0.9F)));
   BOOST_TEST(std::abs(judgement_at(calibration, 0).heuristic_log_slowdown - std::log(1.2F)) < 0.05);
@@ -91,10 +91,23 @@ BOOST_AUTO_TEST_CASE(it_does_not_abstain_for_a_gain_that_may_be_chance) {
       given[i].log_slowdown = number(stream + 2, i) < 0 ? 0.3F : 0.0F;
       given[i].heuristic_log_slowdown = number(stream + 3, i) < 0 ? 0.3F : 0.0F;
     }
-    const Calibration calibration = fit_calibration(given, 1);
+    const Calibration calibration = fit_calibration(given, {}, 1);
     BOOST_TEST(!calibration.abstains(judgement_at(calibration, 0)));
     BOOST_TEST(calibration.margin == -1);
   }
+}
+
+// The networks that the judge learnt from saw less than the one that it judges.
+BOOST_AUTO_TEST_CASE(a_margin_that_makes_the_network_itself_worse_is_not_used) {
+  const std::vector<JudgeSample> given = samples(8000, 100);
+  std::vector<JudgeSample> validation = samples(2000, 800);
+  const float margin = fit_calibration(given, {}, 1).margin;
+  BOOST_TEST(margin > -1);
+  BOOST_TEST(fit_calibration(given, validation, 1).margin == margin);
+  for (JudgeSample& sample : validation) {
+    sample.log_slowdown = 0.1F;  // A's is 0.18
+  }
+  BOOST_TEST(fit_calibration(given, validation, 1).margin == -1);
 }
 
 BOOST_AUTO_TEST_CASE(problems_that_the_heuristic_does_not_cover_teach_nothing_about_it) {
@@ -102,18 +115,18 @@ BOOST_AUTO_TEST_CASE(problems_that_the_heuristic_does_not_cover_teach_nothing_ab
   for (std::size_t i = 0; i < mixed.size(); i += 2) {
     mixed[i].heuristic_log_slowdown = -1;
   }
-  const Calibration calibration = fit_calibration(mixed, 1);
+  const Calibration calibration = fit_calibration(mixed, {}, 1);
   BOOST_TEST(std::abs(judgement_at(calibration, 0).heuristic_log_slowdown - std::log(1.2F)) < 0.06);
 }
 
 BOOST_AUTO_TEST_CASE(the_same_seed_gives_the_same_calibration) {
   const std::vector<JudgeSample> given = samples(500, 100);
-  const Calibration one = fit_calibration(given, 9);
-  const Calibration same = fit_calibration(given, 9);
+  const Calibration one = fit_calibration(given, {}, 9);
+  const Calibration same = fit_calibration(given, {}, 9);
   BOOST_TEST((one.hidden_weights == same.hidden_weights));
   BOOST_TEST((one.output_weights == same.output_weights));
   BOOST_TEST(one.margin == same.margin);
-  BOOST_TEST((fit_calibration(given, 10).hidden_weights != one.hidden_weights));
+  BOOST_TEST((fit_calibration(given, {}, 10).hidden_weights != one.hidden_weights));
 }
 
 BOOST_AUTO_TEST_CASE(it_abstains_below_a_confidence_and_by_the_margin) {
