@@ -2,6 +2,7 @@
 
 #include "cli/table.h"
 #include "cli/units.h"
+#include "core/types.h"
 
 #include <fmt/format.h>
 
@@ -59,6 +60,17 @@ void print_provenance(Facts& facts, const Json& record) {
   facts.add("measured",
             {text + (disturbed ? ", on a busy or throttled GPU" : ""),
              disturbed ? Tone::kWarning : Tone::kPlain});
+}
+
+// The numerical notes of an entry, and that it may not exist for this problem.
+std::string decision_notes_text(const Json& entry) {
+  std::string text = numerical_notes_text(member(entry, "numerical_notes"));
+  const Json& behavior = member(entry, "behavior_notes");
+  if (behavior.is_number_unsigned() &&
+      (behavior.get<std::uint64_t>() & core::behavior_note::kRarelyListed) != 0) {
+    text += text.empty() ? "rarely listed" : ", rarely listed";
+  }
+  return text;
 }
 
 }  // namespace
@@ -151,7 +163,7 @@ void print_decision(Session& session, const Json& decision) {
                human_us(number_or_nan(entry, "time_us")),
                human_bytes(number_or_nan(entry, "workspace_bytes")),
                human_us(number_or_nan(entry, "build_us")),
-               {numerical_notes_text(member(entry, "numerical_notes")), Tone::kFaint}});
+               {decision_notes_text(entry), Tone::kFaint}});
   }
   table.print(*session.out, session.colour);
 }

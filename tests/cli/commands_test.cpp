@@ -158,6 +158,14 @@ BOOST_AUTO_TEST_CASE(query_and_explain_pass_constraints_on) {
              "answer  predicted by gamma3, 93.0 % sure to be within 5 % of the best\n"
              "   engine:knobs  time  workspace   build  notes\n"
              "1  57:2=1           -   1.00 KiB  900 us  tensor-core\n");
+  const auto rare = run_problem("query",
+                                {},
+                                R"({"source":"predicted","confidence":0.5,"model":"m","entries":[
+      {"config":"57:17=88","numerical_notes":1,"behavior_notes":2147483649},
+      {"config":"5","numerical_notes":0,"behavior_notes":2147483648}]})",
+                                &request);
+  BOOST_TEST(rare.out.find("tensor-core, rarely listed\n") != std::string::npos);
+  BOOST_TEST(rare.out.find(" rarely listed\n") != std::string::npos);
 
   const std::string reply = R"({"decision":)" + std::string(kDecision) +
                             R"(,"why":"nothing is measured","filtered":[{"config":"3","time_us":4,
