@@ -12,13 +12,7 @@ namespace reformer::cli {
 namespace {
 
 constexpr std::array<const char*, ChooserScores::kChoosers> kTitles = {
-    "model",
-    "served",
-    "applied",
-    "heuristic A",
-    "heuristic B",
-    "best of A's first 10",
-    "oracle"};
+    "model", "served", "applied", "heuristic A", "heuristic B", "best of A's first 10", "oracle"};
 
 }  // namespace
 

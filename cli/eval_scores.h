@@ -40,7 +40,8 @@ class ChooserScores {
     return scores_[chooser];
   }
 
-  // problems, model, served, applied, build_ms, baselines.{heuristic_a, heuristic_b, a_first_10, oracle}.
+  // problems, model, served, applied, build_ms, baselines.{heuristic_a, heuristic_b, a_first_10,
+  // oracle}.
   [[nodiscard]] Json to_json() const;
   void print(std::ostream& out, bool colour) const;
 

@@ -97,7 +97,8 @@ class Chooser {
     }
     const auto fits = [this](std::uint32_t row) {
       const ClassTraits& c = classes_[row];
-      return is_cheap(c) && passes(c) && (c.behavior_notes & core::behavior_note::kRarelyListed) == 0;
+      return is_cheap(c) && passes(c) &&
+             (c.behavior_notes & core::behavior_note::kRarelyListed) == 0;
     };
     const auto end = order_.begin() + static_cast<std::ptrdiff_t>(ordered_);
     if (const auto found = std::find_if(order_.begin(), end, fits); found != end) {

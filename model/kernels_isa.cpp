@@ -299,8 +299,8 @@ void gemm(const GemmShape& shape, const float* a, const float* b, float* c, bool
   }
 }
 
-// exp(x) = 2^n * e^r with |r| <= ln(2) / 2; Cephes' polynomial for e^r. `x` from -87 to 88, where 2^n
-// is a normal number. Adding kRound rounds to an integer and leaves it in the low bits.
+// exp(x) = 2^n * e^r with |r| <= ln(2) / 2; Cephes' polynomial for e^r. `x` from -87 to 88, where
+// 2^n is a normal number. Adding kRound rounds to an integer and leaves it in the low bits.
 Vector exp_in_range(Vector x) {
   constexpr float kRound = 0x1.8p23F;
   const Vector shifted = x * 1.44269504088896341F + kRound;

@@ -321,14 +321,13 @@ core::Decision Predictor::decide(const core::Context& context,
   const double best_us = sane_time_us(scratch.impl_->judgements[0].log2_best_us);
   const std::uint32_t combination = scratch.impl_->combinations[0];
   const auto& classes = impl_->data.classes.combinations[combination].classes;
-  const Cover cover = choose_cover(
-      impl_->coverable[combination],
-      logits,
-      {.constraints = constraints,
-       .policy = policy,
-       .times = {impl_->target, impl_->data.info.sharpness, best_us},
-       .max_entries = max_entries,
-       .max_engines = max_engines});
+  const Cover cover = choose_cover(impl_->coverable[combination],
+                                   logits,
+                                   {.constraints = constraints,
+                                    .policy = policy,
+                                    .times = {impl_->target, impl_->data.info.sharpness, best_us},
+                                    .max_entries = max_entries,
+                                    .max_engines = max_engines});
   decision.entries.reserve(cover.count);
   for (std::size_t i = 0; i < cover.count; ++i) {
     decision.entries.push_back(class_entry(classes[cover.rows[i]]));

@@ -117,10 +117,9 @@ struct Reading {
 
 std::optional<core::EngineConfig> read_configuration(const Owned& configuration, Reading& reading) {
   std::int64_t index = -1;
-  if (configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE,
-                        CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                        1,
-                        reading.engine.raw()) != 1 ||
+  if (configuration.get(
+          CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, reading.engine.raw()) !=
+          1 ||
       reading.engine[0].get(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &index) != 1) {
     return std::nullopt;
   }
@@ -169,14 +168,13 @@ std::vector<core::EngineConfig> own_list(const RealCudnn& real,
   if (count <= 0 || count > kMostListed) {
     return {};
   }
-  OwnedList found(
-      real, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, static_cast<std::size_t>(count));
+  OwnedList found(real, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, static_cast<std::size_t>(count));
   Reading reading(real);
   if (!found.complete() || !reading.engine.complete() || !reading.choices.complete()) {
     return {};
   }
-  const std::int64_t filled = query.get(
-      CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, found.raw());
+  const std::int64_t filled =
+      query.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, found.raw());
   std::vector<core::EngineConfig> list;
   for (std::int64_t i = 0; i < std::min(filled, count); ++i) {
     if (const auto config = read_configuration(found[static_cast<std::size_t>(i)], reading)) {

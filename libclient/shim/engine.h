@@ -21,8 +21,8 @@ namespace reformer::shim {
                                std::size_t entry,
                                cudnnBackendDescriptor_t configuration);
 
-// What cuDNN's own heuristics list for the graph, by a query of their own; empty if they fail. Takes
-// as long as the application's query would.
+// What cuDNN's own heuristics list for the graph, by a query of their own; empty if they fail.
+// Takes as long as the application's query would.
 [[nodiscard]] std::vector<core::EngineConfig> own_list(const RealCudnn& real,
                                                        const Served& served,
                                                        std::int64_t mode);

@@ -57,9 +57,8 @@ std::vector<core::DecisionEntry> plain_choice(const std::vector<core::DecisionEn
     }
   }
   std::ranges::stable_sort(order, std::greater<>{}, [&](std::size_t i) { return logits[i]; });
-  std::erase_if(order, [&](std::size_t i) {
-    return !core::passes(classes[i], request.constraints);
-  });
+  std::erase_if(order,
+                [&](std::size_t i) { return !core::passes(classes[i], request.constraints); });
   const auto cheap = std::ranges::find_if(order, [&](std::size_t i) {
     return is_cheap(i) && (classes[i].behavior_notes & kRare) == 0;
   });
@@ -96,10 +95,9 @@ BOOST_AUTO_TEST_CASE(it_chooses_what_sorting_everything_would) {
     }
     request.policy = {.expected_uses = static_cast<double>(1 + random.below(100)),
                       .cheap_build_us = random.below(8) == 0 ? 80'000.0F : 20'000.0F};
-    request.times = {
-        random.below(4) == 0 ? TargetKind::kSoftmax : TargetKind::kRatio,
-        round % 2 == 0 ? 20.0F : 3e5F,
-        100};
+    request.times = {random.below(4) == 0 ? TargetKind::kSoftmax : TargetKind::kRatio,
+                     round % 2 == 0 ? 20.0F : 3e5F,
+                     100};
     request.max_entries = random.below(20);
     request.max_engines = random.below(20);
     const auto expected = plain_choice(classes, logits, request);

@@ -116,8 +116,7 @@ BOOST_AUTO_TEST_CASE(eval_agrees_with_figures_computed_by_hand) {
 BOOST_AUTO_TEST_CASE(eval_applies_the_build_policy) {
   const testing::TemporaryFolder folder;
   const std::string shape = " n1 c8 h8 w8 k8 r3 s3";
-  core::Record record =
-      testing::record("fwd f16 nhwc" + shape, {timed(0, 10, 0), timed(1, 20, 1)});
+  core::Record record = testing::record("fwd f16 nhwc" + shape, {timed(0, 10, 0), timed(1, 20, 1)});
   for (core::Candidate& candidate : record.candidates) {
     candidate.build_us = candidate.config == testing::config(0) ? 200'000.0F : 3.0F;
   }
