@@ -191,13 +191,14 @@ core::Result<json> Daemon::reload_on_loop(const Config& fresh, ModelSet models) 
 
 void Daemon::record_changed(const core::KeyHash& hash) {
   (void)storage_->submit([this, hash] {
-    publish(hash);
-    if (const auto counts = database_->counts()) {
-      records_ = counts->records;
-    }
+    // The context first: who finds the answer in the table may ask for it from another version.
     const auto record = database_->find_record(hash);
     if (record && *record) {
       loop_.post([this, context = (*record)->key.context] { note_context(context); });
+    }
+    publish(hash);
+    if (const auto counts = database_->counts()) {
+      records_ = counts->records;
     }
   });
 }

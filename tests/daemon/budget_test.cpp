@@ -209,6 +209,10 @@ BOOST_AUTO_TEST_CASE(after_an_upgrade_the_older_winners_are_tried_first_and_time
   RunningDaemon daemon(folder, arguments({}));
   TestClient client(daemon.socket());
   BOOST_REQUIRE(client.admin({{"request", "import"}, {"lines", {older}}})["stored"] == 1);
+  // What is imported is stored at once, and published soon after.
+  BOOST_REQUIRE(eventually([&] {
+    return client.admin({{"request", "status"}})["table"]["entries"] == 1;
+  }));
   const core::Decision answer = client.query(sample_problem(64));
   BOOST_TEST((answer.source == core::Source::kPredicted));
   BOOST_TEST(answer.model == "winner-of-91400");

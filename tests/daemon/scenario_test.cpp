@@ -143,6 +143,10 @@ BOOST_AUTO_TEST_CASE(reports_count_uses_of_what_is_known_only) {
   RunningDaemon daemon(folder, {"--timer", "none"});
   TestClient client(daemon.socket());
   client.admin({{"request", "import"}, {"lines", {sample_line(64, 10)}}});
+  // What is imported is stored at once, and published soon after.
+  BOOST_REQUIRE(eventually([&] {
+    return client.admin({{"request", "status"}})["table"]["entries"] == 1;
+  }));
   client.query(sample_problem(64));
   wire::Report report;
   report.context_id = client.greet();
