@@ -1,5 +1,6 @@
 #include "cudnn/measurer.h"
 
+#include "core/decision.h"
 #include "cudnn/descriptor.h"
 #include "cudnn/driver_functions.h"
 #include "cudnn/pace.h"
@@ -25,22 +26,18 @@ constexpr std::size_t kComparedElements = std::size_t{1} << 16;
 
 using Clock = std::chrono::steady_clock;
 
-// What PyTorch refuses, always or with deterministic algorithms; then the same without TF32.
-constexpr std::array<std::uint32_t, 4> kRefused = {
-    core::numerical_note::kDownConvertInputs,
-    core::numerical_note::kDownConvertInputs | core::numerical_note::kNondeterministic,
-    core::numerical_note::kDownConvertInputs | core::numerical_note::kTensorCore,
-    core::numerical_note::kDownConvertInputs | core::numerical_note::kTensorCore |
-        core::numerical_note::kNondeterministic};
-constexpr std::size_t kRefusedForAnyType = 2;
+// Of core::application_filters(), which come in the order of how common they are: what PyTorch
+// refuses, always or with deterministic algorithms; then the same without TF32.
+constexpr std::size_t kFilters = 4;
+constexpr std::size_t kFiltersForAnyType = 2;
 
 Demands demands_met_by(const core::Candidate& candidate, const core::Problem& problem) {
-  const std::size_t kinds =
-      problem.x.type == core::DataType::kF32 ? kRefused.size() : kRefusedForAnyType;
+  const auto filters = core::application_filters().first(
+      problem.x.type == core::DataType::kF32 ? kFilters : kFiltersForAnyType);
   Demands met = 1;
-  for (std::size_t kind = 0; kind < kinds; ++kind) {
-    if ((candidate.numerical_notes & kRefused[kind]) == 0) {
-      met |= Demands{2} << kind;
+  for (std::size_t f = 0; f < filters.size(); ++f) {
+    if ((candidate.numerical_notes & filters[f].forbidden_numerical_notes) == 0) {
+      met |= Demands{2} << f;
     }
   }
   return met;
