@@ -453,19 +453,17 @@ float bound_of_top(const float* values, std::size_t count, std::size_t top) {
   for (std::size_t v = 0; v < kGroupVectors; ++v) {
     store(groups + v * kLanes, largest[v]);
   }
-  float bound = groups[0];
-  bool found = false;
+  float bound = -__builtin_inff();
   for (const float candidate : groups) {
     int reached_by = 0;
 #pragma GCC unroll 4
     for (std::size_t v = 0; v < kGroupVectors; ++v) {
       reached_by += __builtin_popcount(at_least(groups + v * kLanes, candidate));
     }
-    const bool better = reached_by >= static_cast<int>(top) && (!found || candidate > bound);
+    const bool better = reached_by >= static_cast<int>(top) && candidate > bound;
     bound = better ? candidate : bound;
-    found = found || better;
   }
-  return found ? bound : -__builtin_inff();
+  return bound;
 }
 
 std::size_t select_top(const float* values,
