@@ -20,9 +20,9 @@ constexpr std::uint32_t kTransforms =
 constexpr std::array<Constraints, 12> kApplicationFilters{
     filter(kDownConvertInputs, kAnyWorkspace),                      // PyTorch, always
     filter(kDownConvertInputs | kNondeterministic, kAnyWorkspace),  // deterministic algorithms
-    filter(kDownConvertInputs | kTensorCore, kAnyWorkspace),        // TF32 off
-    filter(kDownConvertInputs | kTensorCore | kNondeterministic, kAnyWorkspace),
     filter(kDownConvertInputs | kNondeterministic | kWinograd, kAnyWorkspace),  // XLA
+    filter(kDownConvertInputs | kTensorCore, kAnyWorkspace),                    // TF32 off
+    filter(kDownConvertInputs | kTensorCore | kNondeterministic, kAnyWorkspace),
     filter(kDownConvertInputs, 256 * kMebibyte),
     filter(kDownConvertInputs, 32 * kMebibyte),
     filter(kDownConvertInputs | kNondeterministic, 32 * kMebibyte),
@@ -31,6 +31,8 @@ constexpr std::array<Constraints, 12> kApplicationFilters{
     filter(kDownConvertInputs | kTensorCore, 0),
     filter(kDownConvertInputs | kTensorCore | kNondeterministic | kTransforms, 0),
 };
+constexpr std::size_t kFrameworkFilters = 5;  // the first ones
+constexpr std::size_t kFrameworkFiltersForAnyType = 3;
 
 DecisionEntry entry_of(const Candidate& candidate) {
   return {.config = candidate.config,
@@ -139,6 +141,11 @@ Verdict judge(const Candidate& candidate, const Constraints& constraints) {
 
 std::span<const Constraints> application_filters() {
   return kApplicationFilters;
+}
+
+std::span<const Constraints> framework_filters(DataType input) {
+  return application_filters().first(input == DataType::kF32 ? kFrameworkFilters
+                                                             : kFrameworkFiltersForAnyType);
 }
 
 bool passes(const DecisionEntry& entry, const Constraints& constraints) {

@@ -74,6 +74,9 @@ struct BuildPolicy {
 // ONNX Runtime; docs/shim.md): combinations of deterministic, no tensor core, no down-conversion,
 // no Winograd or FFT, and a workspace limit.
 [[nodiscard]] std::span<const Constraints> application_filters();
+// The first of them: what PyTorch (with and without deterministic algorithms) and XLA refuse
+// whatever memory there is and, for an input of f32, what PyTorch refuses with TF32 turned off.
+[[nodiscard]] std::span<const Constraints> framework_filters(DataType input);
 [[nodiscard]] bool passes(const DecisionEntry& entry, const Constraints& constraints);
 
 // Cuts a list that is ordered best first down to at most `max_entries` (up to kMaxDecisionEntries)

@@ -26,14 +26,9 @@ constexpr std::size_t kComparedElements = std::size_t{1} << 16;
 
 using Clock = std::chrono::steady_clock;
 
-// Of core::application_filters(), which come in the order of how common they are: what PyTorch
-// refuses, always or with deterministic algorithms; then the same without TF32.
-constexpr std::size_t kFilters = 4;
-constexpr std::size_t kFiltersForAnyType = 2;
-
+// Bit 0: to be the fastest at all; then one for each of core::framework_filters().
 Demands demands_met_by(const core::Candidate& candidate, const core::Problem& problem) {
-  const auto filters = core::application_filters().first(
-      problem.x.type == core::DataType::kF32 ? kFilters : kFiltersForAnyType);
+  const auto filters = core::framework_filters(problem.x.type);
   Demands met = 1;
   for (std::size_t f = 0; f < filters.size(); ++f) {
     if ((candidate.numerical_notes & filters[f].forbidden_numerical_notes) == 0) {

@@ -3,7 +3,6 @@
 #include "libclient/shim/session.h"
 
 #include <algorithm>
-#include <iterator>
 #include <mutex>
 #include <utility>
 
@@ -12,29 +11,15 @@ namespace {
 
 constexpr std::int64_t kMostFollowing = 4096;
 
-namespace note = core::numerical_note;
-constexpr std::uint32_t kAlways = note::kDownConvertInputs;
-constexpr std::uint32_t kDeterministic = kAlways | note::kNondeterministic;
-// What frameworks refuse (docs/frameworks.md): PyTorch as it is and with deterministic algorithms,
-// XLA; then the same two of PyTorch without TF32, which matters to f32 alone.
-constexpr std::uint32_t kRefusedByFrameworks[] = {kAlways,
-                                                  kDeterministic,
-                                                  kDeterministic | note::kWinograd,
-                                                  kAlways | note::kTensorCore,
-                                                  kDeterministic | note::kTensorCore};
-constexpr std::size_t kRefusedForAnyType = 3;
-
 // Whether every framework finds something in the list that it may run.
 bool covers_filters(const Served& served, const core::Problem& problem) {
-  const std::size_t filters =
-      problem.x.type == core::DataType::kF32 ? std::size(kRefusedByFrameworks) : kRefusedForAnyType;
   const auto& entries = served.answer->decision.entries;
-  return std::all_of(
-      kRefusedByFrameworks, kRefusedByFrameworks + filters, [&](std::uint32_t refused) {
-        return std::any_of(served.entries.begin(), served.entries.end(), [&](std::size_t entry) {
-          return (entries[entry].numerical_notes & refused) == 0;
-        });
-      });
+  return std::ranges::all_of(core::framework_filters(problem.x.type),
+                             [&](const core::Constraints& filter) {
+                               return std::ranges::any_of(served.entries, [&](std::size_t entry) {
+                                 return core::passes(entries[entry], filter);
+                               });
+                             });
 }
 
 // Keeps the application's descriptor from being destroyed while the answer needs it.
