@@ -2,7 +2,7 @@
 """Unmodified PyTorch and JAX programs with and without the shim, on this machine's GPU.
 
   bench/frameworks/compare.py [--bin build/release/bin] [--out results.jsonl] [--set smoke]
-      [--limit SECONDS] [--only TEXT...] [--daemon LINE...]
+      [--limit SECONDS] [--only TEXT...] [--repeats N] [--daemon LINE...] [--export FILE]
 
 Starts a private daemon in a temporary folder. Each configuration runs in processes of its own:
   plain      as it is                       benchmark  torch.backends.cudnn.benchmark = True
@@ -10,8 +10,10 @@ Starts a private daemon in a temporary folder. Each configuration runs in proces
   frozen     the shim and a snapshot        plain2     as it is, again: how far two runs differ
   frozen2    the same again: the same bits, with deterministic algorithms
 and, where the configuration says so, `uncontrolled`: with a daemon that measures meanwhile, is
-killed, stopped and started again. Results are written as they come, one JSON object a line; a table
-follows at the end (docs/frameworks.md is made of it). Exit code 1 if a run failed or differs.
+killed, stopped and started again. With --repeats each run is made so many times, in turn with the
+others of its phase; the table has their medians. Results are written as they come, one JSON object
+a line; a table follows at the end (docs/frameworks.md is made of it). Exit code 1 if a run failed
+or differs.
 """
 import argparse
 import json
@@ -19,6 +21,7 @@ import os
 import pathlib
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -267,13 +270,16 @@ class Comparison:
             result = self.servers[config['server'], shim].run(request)
         if watch.rows:
             result['client'] = watch.rows
-        self.results[config['name'], run] = result
+        self.results.setdefault((config['name'], run), []).append(result)
         self.note({'config': config['name'], 'run': run, 'at_s': round(self.elapsed(), 1),
                    **result})
-        plain = self.results.get((config['name'], 'plain'))
-        self.check(config, run, result, plain)
+        self.check(config, run, result)
 
-    def check(self, config, run, result, plain):
+    def first_of(self, config, run):
+        return next(iter(self.results.get((config['name'], run), ())), None)
+
+    def check(self, config, run, result):
+        plain = self.first_of(config, 'plain')
         if not result['ok'] or result['exit'] != 0:
             self.bad.append(f"{config['name']} {run}: {result.get('error', result.get('exit'))}")
             return
@@ -285,7 +291,7 @@ class Comparison:
         allowed = TOLERANCE[config['dtype']]
         if differences[0] > allowed or max(differences) > 10 * allowed + 0.02:
             self.bad.append(f"{config['name']} {run}: losses differ by {differences}")
-        frozen = self.results.get((config['name'], 'frozen'))
+        frozen = self.first_of(config, 'frozen')
         if run == 'frozen2' and frozen and result['losses'] != frozen['losses']:
             self.bad.append(f"{config['name']}: not the same bits with deterministic algorithms")
 
@@ -297,15 +303,11 @@ class Comparison:
         stop.set()
         thread.join()
 
-    def phase(self, wanted, freeze=False):
+    def phase(self, wanted):
         for config in self.configs:
-            for run in config['runs']:
-                if run not in wanted:
-                    continue
+            for run in [run for run in config['runs'] if run in wanted] * self.options.repeats:
                 if self.elapsed() > self.options.limit:
                     self.note({'event': 'out of time', 'skipped': f"{config['name']} {run}"})
-                elif run == 'uncontrolled':
-                    self.harassed(config)
                 else:
                     self.run(config, run)
 
@@ -322,15 +324,20 @@ class Comparison:
                 self.note({'event': 'out of time', 'skipped': config['name']})
                 config['runs'] = ()
                 continue
-            for run in config['runs']:
-                if run in ('plain', 'benchmark', 'cold'):
-                    self.run(config, run)
+            unmeasured = [run for run in config['runs'] if run in ('plain', 'benchmark', 'cold')]
+            for run in unmeasured * self.options.repeats:
+                self.run(config, run)
         self.describe('clients')
         measured = self.daemon.wait_measured(min(180, max(10, self.options.limit * 0.4)))
         self.note({'event': 'measured', 'all': measured, 'after_s': self.elapsed()})
         self.note({'event': 'freeze',
                    'text': self.daemon.control('freeze', str(self.folder / 'frozen'))})
-        self.phase(('uncontrolled',))
+        if self.options.export:
+            self.note({'event': 'export',
+                       'text': self.daemon.control('export', str(self.options.export))})
+        for config in self.configs:
+            if 'uncontrolled' in config['runs'] and self.elapsed() < self.options.limit:
+                self.harassed(config)
         self.phase(('verified', 'frozen', 'frozen2', 'plain2'))
         for what in ('status', 'stats', 'clients', 'ablation'):
             self.describe(what)
@@ -346,21 +353,34 @@ class Comparison:
         errors = (self.folder / 'applications.log').read_text(errors='replace')
         print('--- applications\' standard error\n' + errors[-4000:])
 
+    def medians(self, config, run):
+        """Of all times that it was made; None if it failed or was never made."""
+        made = [r for r in self.results.get((config['name'], run), ()) if r['ok']]
+        if not made:
+            return None
+        return {'all': made,
+                'losses': [max(r.get('loss_difference', (0, 0))[i] for r in made) for i in (0, 1)],
+                **{key: statistics.median(r[key] for r in made)
+                   for key in ('first_step_s', 'step_ms', 'step_min_ms')}}
+
     def table(self):
         print('\n| configuration | run | first step, s | step, ms: median | fastest | median against '
               'plain | fastest against plain | first loss differs by | of six, most |'
               '\n|---|---|---|---|---|---|---|---|---|')
         for config in self.configs:
-            plain = self.results.get((config['name'], 'plain'), {})
+            plain = self.medians(config, 'plain')
             for run in config['runs']:
-                r = self.results.get((config['name'], run))
-                if r is None or not r['ok'] or not plain.get('ok'):
+                r = self.medians(config, run)
+                if r is None or plain is None:
                     continue
                 ratios = [r[key] / plain[key] for key in ('step_ms', 'step_min_ms')]
-                loss = r.get('loss_difference', (0, 0))
+                spread = ''
+                if self.options.repeats > 1:
+                    alone = [one['step_min_ms'] / plain['step_min_ms'] for one in r['all']]
+                    spread = f' ({min(alone):.3f} to {max(alone):.3f})'
                 print(f"| {config['name']} | {run} | {r['first_step_s']:.2f} | {r['step_ms']:.3f} "
-                      f"| {r['step_min_ms']:.3f} | {ratios[0]:.3f} | {ratios[1]:.3f} "
-                      f"| {loss[0]:.1e} | {loss[1]:.1e} |")
+                      f"| {r['step_min_ms']:.3f} | {ratios[0]:.3f} | {ratios[1]:.3f}{spread} "
+                      f"| {r['losses'][0]:.1e} | {r['losses'][1]:.1e} |")
         for text in self.bad:
             print('BAD: ' + text)
 
@@ -377,6 +397,9 @@ def main():
                         help='configurations whose name contains one of these')
     parser.add_argument('--daemon', nargs='+', default=[], metavar='LINE',
                         help='for its configuration, such as "expected_uses = 100000"')
+    parser.add_argument('--repeats', type=int, default=1, help='of every run')
+    parser.add_argument('--export', type=pathlib.Path, metavar='FILE',
+                        help='what the daemon measured (docs/measurements.md)')
     parser.add_argument('--limit', type=float, default=3600, help='seconds')
     options = parser.parse_args()
     options.bin = options.bin.resolve()
