@@ -79,6 +79,12 @@ double ChooserScores::build_ms(Chooser chooser) const {
   return covered > 0 ? sum_us / 1000 / static_cast<double>(covered) : 0;
 }
 
+std::size_t ChooserScores::first_missing() const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      scores_[kModel],
+      [](const model::Score& score) { return !score.abstained && !score.first_exists; }));
+}
+
 Json ChooserScores::to_json() const {
   const auto of_chooser = [this](Chooser chooser) {
     return summary_to_json(model::summarise(scores_[chooser]));
@@ -87,6 +93,7 @@ Json ChooserScores::to_json() const {
           {"model", of_chooser(kModel)},
           {"served", of_chooser(kServed)},
           {"applied", of_chooser(kApplied)},
+          {"first_missing", first_missing()},
           {"build_ms",
            {{"served", build_ms(kServed)},
             {"applied", build_ms(kApplied)},
@@ -140,6 +147,11 @@ void ChooserScores::print(std::ostream& out, bool colour) const {
       pair.slowdown_ratio,
       pair.slowdown_ratio_95.low,
       pair.slowdown_ratio_95.high);
+  out << fmt::format(
+      "The model's first choice is no timed candidate of {} of {} problems: cuDNN does not list it "
+      "there, or it has no time.\n",
+      first_missing(),
+      problems());
 }
 
 }  // namespace reformer::cli

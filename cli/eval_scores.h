@@ -40,14 +40,16 @@ class ChooserScores {
     return scores_[chooser];
   }
 
-  // problems, model, served, applied, build_ms, baselines.{heuristic_a, heuristic_b, a_first_10,
-  // oracle}.
+  // problems, model, served, applied, first_missing, build_ms, baselines.{heuristic_a, heuristic_b,
+  // a_first_10, oracle}.
   [[nodiscard]] Json to_json() const;
   void print(std::ostream& out, bool colour) const;
 
  private:
   // Mean building time of the plans chosen, milliseconds a problem.
   [[nodiscard]] double build_ms(Chooser chooser) const;
+  // Problems that the model answers with a first choice that is no timed candidate.
+  [[nodiscard]] std::size_t first_missing() const;
 
   const model::Predictor& predictor_;
   core::BuildPolicy policy_;

@@ -115,7 +115,9 @@ Score score_order(const core::Record& record, std::span<const core::EngineConfig
       existing.push_back(candidate);
     }
   }
-  return score_existing(record, existing);
+  Score score = score_existing(record, existing);
+  score.first_exists = !existing.empty() && existing.front()->config == order.front();
+  return score;
 }
 
 Score score_ranking(const core::Record& record,

@@ -23,6 +23,7 @@ struct Score {
   // False: the chooser named no candidate that the record has a time for (or the record has no
   // timed candidate at all). Nothing below but `abstained` and `confidence` means anything then.
   bool covered = false;
+  bool first_exists = false;     // the first of its order is a timed candidate
   core::EngineConfig predicted;  // the first of its order that exists
   bool top1 = false;             // ... is the fastest (or as fast)
   bool top3 = false;             // the fastest is among the first three of its order that exist

@@ -86,6 +86,7 @@ BOOST_AUTO_TEST_CASE(eval_agrees_with_figures_computed_by_hand) {
   BOOST_REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
   const json report = json::parse(outcome.out);
   BOOST_TEST(report.at("problems") == 4);
+  BOOST_TEST(report.at("first_missing") == 1);  // the second
   const json& chosen = report.at("model");
   check_near(chosen, 0.25, "top1");
   check_near(chosen, 0.75, "top3");
