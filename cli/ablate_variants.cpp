@@ -153,10 +153,11 @@ class Planner {
     };
     study.rows.push_back({"paper", first, first});
     options.head = end.head;
-    options.class_choice = end.class_choice;
-    options.min_sightings = end.min_sightings;
+    options.classes = {.choice = model::ClassChoice::kSeen};
     options.decay = end.decay;
     row("+ all classes, generated");
+    options.classes = end.classes;
+    row("+ contenders alone");
     options.paper_widths = end.paper_widths;
     row("+ own widths");
     options.loss.sharpness = end.loss.sharpness;
@@ -164,8 +165,9 @@ class Planner {
     options.loss.all_share = end.loss.all_share;
     row("+ classes that fail");
     options.loss.regret = end.loss.regret;
-    const std::size_t last = from_paper ? add(options, 0, "default") : plan_.reference;
-    study.rows.push_back({"+ regret (the default)", last, first});
+    row("+ regret");
+    const std::size_t last = from_paper ? add(end, 0, "default") : plan_.reference;
+    study.rows.push_back({fmt::format("+ {} epochs (the default)", end.epochs), last, first});
   }
 
   const PlanOptions& options_;

@@ -1,9 +1,11 @@
 #include "model/corpus.h"
 
+#include "core/decision.h"
 #include "model/random.h"
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -11,6 +13,7 @@ namespace reformer::model {
 namespace {
 
 constexpr float kCoverWithin = 1.03F;
+constexpr float kContendsWithin = 1.02F;
 
 float median(std::vector<float>& values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -48,6 +51,73 @@ std::vector<bool> cover(const Corpus& corpus, std::span<const std::size_t> indic
       covered[index] = true;
     }
     left -= gain;
+  }
+  return chosen;
+}
+
+// What an application can run: the notes, the workspace and the building that it accepts.
+std::vector<core::Constraints> demands() {
+  const auto filters = core::application_filters();
+  std::vector<core::Constraints> result{core::Constraints{}};
+  result.insert(result.end(), filters.begin(), filters.end());
+  const std::size_t count = result.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    core::Constraints cheap = result[i];
+    cheap.max_build_us = core::BuildPolicy{}.cheap_build_us;
+    result.push_back(cheap);
+  }
+  return result;
+}
+
+// Of each configuration: how many of the problems had it within 2 % of the best of a demand.
+std::vector<std::uint32_t> count_contentions(const Corpus& corpus,
+                                             std::span<const std::size_t> indices) {
+  const std::vector<core::Constraints> all = demands();
+  std::vector<std::uint32_t> count(corpus.configs().size());
+  std::vector<core::DecisionEntry> entries;
+  std::vector<bool> contends;
+  for (const std::size_t index : indices) {
+    const std::span<const CorpusCandidate> candidates = corpus.candidates(corpus.problems()[index]);
+    entries.resize(candidates.size());
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      entries[i].numerical_notes = corpus.numerical_notes(candidates[i].config);
+      entries[i].behavior_notes = corpus.behavior_notes(candidates[i].config);
+      entries[i].workspace_bytes = candidates[i].workspace_bytes;
+      entries[i].build_us = candidates[i].build_us;
+    }
+    contends.assign(candidates.size(), false);
+    for (const core::Constraints& demand : all) {
+      float best = std::numeric_limits<float>::infinity();
+      for (std::size_t i = 0; i < candidates.size(); ++i) {
+        if (candidates[i].time_us < best && core::passes(entries[i], demand)) {
+          best = candidates[i].time_us;
+        }
+      }
+      for (std::size_t i = 0; i < candidates.size(); ++i) {
+        if (candidates[i].time_us <= kContendsWithin * best && core::passes(entries[i], demand)) {
+          contends[i] = true;
+        }
+      }
+    }
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      count[candidates[i].config] += contends[i] ? 1 : 0;
+    }
+  }
+  return count;
+}
+
+std::vector<bool> choose(const Corpus& corpus,
+                         std::span<const std::size_t> indices,
+                         const ClassRule& rule) {
+  if (rule.choice == ClassChoice::kCover) {
+    return cover(corpus, indices);
+  }
+  std::vector<bool> chosen(corpus.configs().size(), true);
+  if (rule.choice == ClassChoice::kContenders) {
+    const std::vector<std::uint32_t> contentions = count_contentions(corpus, indices);
+    for (std::size_t config = 0; config < chosen.size(); ++config) {
+      chosen[config] = contentions[config] >= rule.min_contentions;
+    }
   }
   return chosen;
 }
@@ -121,8 +191,7 @@ Corpus::Added Corpus::add(const core::Record& record) {
 
 ClassList make_class_list(const Corpus& corpus,
                           std::span<const std::size_t> indices,
-                          ClassChoice choice,
-                          std::uint32_t min_sightings) {
+                          const ClassRule& rule) {
   struct Seen {
     std::vector<float> workspace;
     std::vector<float> build;
@@ -134,13 +203,12 @@ ClassList make_class_list(const Corpus& corpus,
       seen[candidate.config].build.push_back(candidate.build_us);
     }
   }
-  std::vector<bool> chosen =
-      choice == ClassChoice::kCover ? cover(corpus, indices) : std::vector<bool>(seen.size(), true);
+  const std::vector<bool> chosen = choose(corpus, indices, rule);
   ClassList list;
   std::vector<std::int32_t> class_of(seen.size(), -1);
   for (std::uint32_t config = 0; config < seen.size(); ++config) {
     const std::size_t sightings = seen[config].build.size();
-    if (!chosen[config] || sightings < std::max<std::size_t>(1, min_sightings)) {
+    if (!chosen[config] || sightings < std::max<std::size_t>(1, rule.min_sightings)) {
       continue;
     }
     class_of[config] = static_cast<std::int32_t>(list.classes.size());

@@ -75,13 +75,21 @@ class Corpus {
 enum class ClassChoice : std::uint8_t {
   kSeen = 0,   // every configuration that was a timed candidate often enough
   kCover = 1,  // the smallest (greedy) set that has a member within 3 % of the best everywhere
+  // Every configuration that was often enough within 2 % of the best of some application: of all
+  // candidates or of those that one of core::application_filters() lets through, whatever they cost
+  // to build or of those that build fast. On the shipped measurements a sixth of what was seen.
+  kContenders = 2,
+};
+struct ClassRule {
+  ClassChoice choice = ClassChoice::kContenders;
+  std::uint32_t min_sightings = 3;    // problems that it was a timed candidate of
+  std::uint32_t min_contentions = 2;  // of kContenders: problems of which it was a contender
 };
 
 // The classes that the problems named by `indices` teach, and for each combination the classes that
 // were candidates there.
 [[nodiscard]] ClassList make_class_list(const Corpus& corpus,
                                         std::span<const std::size_t> indices,
-                                        ClassChoice choice,
-                                        std::uint32_t min_sightings);
+                                        const ClassRule& rule);
 
 }  // namespace reformer::model

@@ -53,7 +53,7 @@ NetworkShape paper_shape(BlockKind block, std::size_t blocks, std::size_t inputs
 }
 
 NetworkShape default_shape(BlockKind block, std::size_t blocks, std::size_t inputs) {
-  return shape_from(block, blocks, inputs, {64, 64}, {96, 48}, {48, 48}, {48, 48});
+  return shape_from(block, blocks, inputs, {64, 64}, {96, 64}, {64, 64}, {64, 64});
 }
 
 template <typename T>

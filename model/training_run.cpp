@@ -118,8 +118,7 @@ class Run {
         parallel_for_(parallel_for),
         on_progress_(on_progress),
         split_(split_by_shape(corpus, indices, options.validation_share, options.seed)),
-        classes_(
-            make_class_list(corpus, split_.train, options.class_choice, options.min_sightings)),
+        classes_(make_class_list(corpus, split_.train, options.classes)),
         features_(classes_,
                   options.head,
                   options.own_vector_from > 0 ? options.own_vector_from
@@ -320,13 +319,14 @@ std::optional<TrainOptions> preset(std::string_view name) {
   if (name == "default") {
     options.loss = {TargetKind::kRatio, 4, 0.5F, 10};
     options.batch = 256;
+    options.epochs = 160;
+    options.fold_epochs = 0.25;
     return options;
   }
   if (name == "paper") {
     options.loss = {TargetKind::kRatio, 1, 0, 0};
     options.head = HeadKind::kPlain;
-    options.class_choice = ClassChoice::kCover;
-    options.min_sightings = 1;
+    options.classes = {.choice = ClassChoice::kCover, .min_sightings = 1};
     options.paper_widths = true;
     options.decay = 0.01F;
     return options;

@@ -21,8 +21,7 @@ struct TrainOptions {
   std::size_t blocks = 3;
   LossOptions loss;
   HeadKind head = HeadKind::kGenerated;
-  ClassChoice class_choice = ClassChoice::kSeen;
-  std::uint32_t min_sightings = 3;
+  ClassRule classes;
   // Classes seen less often get no vector of their own; 0 is "never any".
   std::uint32_t own_vector_from = 0;
   bool paper_widths = false;

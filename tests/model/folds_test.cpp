@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(seen_classes_were_sighted_often_enough) {
   (void)corpus.add(testing::record(text + "2", {testing::timed(0, 10), testing::timed(2, 20)}));
   (void)corpus.add(testing::record("fwd f32 nchw n1 c8 h8 w8 k8 r3 s3",
                                    {testing::timed(2, 10), testing::timed(1, 20)}));
-  const ClassList list = make_class_list(corpus, testing::all_of(corpus), ClassChoice::kSeen, 2);
+  const ClassList list = make_class_list(corpus, testing::all_of(corpus), {ClassChoice::kSeen, 2});
   BOOST_TEST(list.classes.size() == 3U);
   BOOST_REQUIRE(list.combinations.size() == 2U);
   for (const CombinationClasses& combination : list.combinations) {
@@ -101,7 +101,50 @@ BOOST_AUTO_TEST_CASE(seen_classes_were_sighted_often_enough) {
     BOOST_TEST(combination.classes.size() == (half ? 3U : 2U));
   }
   BOOST_TEST(
-      make_class_list(corpus, testing::all_of(corpus), ClassChoice::kSeen, 3).classes.empty());
+      make_class_list(corpus, testing::all_of(corpus), {ClassChoice::kSeen, 3}).classes.empty());
+}
+
+// Engine 1 is the fastest, 2 the fastest deterministic one; 3 is 1 % behind 2, 4 is behind all.
+BOOST_AUTO_TEST_CASE(contenders_are_near_the_best_of_some_application) {
+  Corpus corpus;
+  const std::string text = "fwd f16 nhwc c8 h8 w8 k8 r3 s3 n";
+  for (int n = 1; n <= 3; ++n) {
+    std::vector<core::Candidate> candidates{testing::timed(1, 10),
+                                            testing::timed(2, 20),
+                                            testing::timed(3, 20.2F),
+                                            testing::timed(4, 21)};
+    candidates[0].numerical_notes = core::numerical_note::kNondeterministic;
+    if (n == 3) {
+      candidates.push_back(testing::timed(5, 5));
+    }
+    (void)corpus.add(testing::record(text + std::to_string(n), candidates));
+  }
+  const auto engines = [&](const ClassRule& rule) {
+    std::set<core::EngineConfig> result;
+    for (const KernelClass& kernel :
+         make_class_list(corpus, testing::all_of(corpus), rule).classes) {
+      result.insert(kernel.entry.config);
+    }
+    return result;
+  };
+  const auto config = [](int engine) { return testing::config(engine); };
+  const ClassRule twice{ClassChoice::kContenders, 1, 2};
+  BOOST_TEST((engines(twice) == std::set{config(1), config(2), config(3)}));
+  const ClassRule once{ClassChoice::kContenders, 1, 1};
+  BOOST_TEST((engines(once) == std::set{config(1), config(2), config(3), config(5)}));
+  const ClassRule sighted_twice{ClassChoice::kContenders, 2, 1};
+  BOOST_TEST((engines(sighted_twice) == std::set{config(1), config(2), config(3)}));
+}
+
+// What is compiled at run time is not all that applications want: the best that builds fast is too.
+BOOST_AUTO_TEST_CASE(contenders_include_the_best_that_builds_fast) {
+  Corpus corpus;
+  std::vector<core::Candidate> candidates{
+      testing::timed(1, 10), testing::timed(2, 20), testing::timed(3, 30)};
+  candidates[0].build_us = 1e6F;
+  (void)corpus.add(testing::record("fwd f16 nhwc n1 c8 h8 w8 k8 r3 s3", candidates));
+  const ClassRule rule{ClassChoice::kContenders, 1, 1};
+  BOOST_TEST(make_class_list(corpus, testing::all_of(corpus), rule).classes.size() == 2U);
 }
 
 // Engine 1 is within 3 % of the best everywhere but once; there it needs engine 2.
@@ -114,7 +157,7 @@ BOOST_AUTO_TEST_CASE(covering_classes_are_few_and_reach_three_per_cent) {
         {testing::timed(n + 10, 10), testing::timed(1, 10.2F), testing::timed(2, 50)}));
   }
   (void)corpus.add(testing::record(text + "9", {testing::timed(1, 50), testing::timed(2, 10)}));
-  const ClassList list = make_class_list(corpus, testing::all_of(corpus), ClassChoice::kCover, 1);
+  const ClassList list = make_class_list(corpus, testing::all_of(corpus), {ClassChoice::kCover, 1});
   BOOST_REQUIRE(list.classes.size() == 2U);
   BOOST_TEST((list.classes[0].entry.config == testing::config(1)));
   BOOST_TEST((list.classes[1].entry.config == testing::config(2)));
@@ -123,7 +166,7 @@ BOOST_AUTO_TEST_CASE(covering_classes_are_few_and_reach_three_per_cent) {
 BOOST_AUTO_TEST_CASE(targets_of_a_sample_are_over_its_existing_classes) {
   const Corpus corpus = testing::made_up_corpus(200);
   const std::vector<std::size_t> all = testing::all_of(corpus);
-  const ClassList list = make_class_list(corpus, all, ClassChoice::kSeen, 1);
+  const ClassList list = make_class_list(corpus, all, {ClassChoice::kSeen, 1});
   const Dataset data(corpus, list, fit_normaliser(corpus, all), LossOptions{});
   BOOST_TEST(data.samples().size() == corpus.problems().size());
   for (const Sample& sample : data.samples()) {
