@@ -22,6 +22,8 @@ constexpr float kDecay = 0.3F;
 // Gradients of logarithms of slowdowns are small beside that of the probability.
 constexpr float kSlowdownWeight = 6;
 constexpr float kTimeWeight = 0.1F;
+// Normalised features further from 0 than this are unusual.
+constexpr float kUsual = 2.5F;
 // A margin that no judgement reaches.
 constexpr float kAlwaysAnswer = -1;
 
@@ -231,32 +233,15 @@ void rank_features(std::span<const float> logits,
                    const NumericFeatures& features,
                    RankFeatures& out) {
   const LogitSummary summary = best_kernels().summarise(logits.data(), logits.size());
-  // Side by side, because one sum after the other would wait for itself.
-  constexpr std::size_t kLanes = 8;
-  static_assert(kNumericFeatures % kLanes == 0);
-  std::array<float, kLanes> furthest{};
-  std::array<float, kLanes> squares{};
-  std::array<float, kLanes> beyond{};
-  for (std::size_t i = 0; i < kNumericFeatures; i += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      const float size = std::abs(features[i + lane]);
-      const float before = furthest[lane];
-      furthest[lane] = size > before ? size : before;
-      squares[lane] += size * size;
-      beyond[lane] += size > 2.5F ? size - 2.5F : 0.0F;
-    }
-  }
-  const auto sum = [](const std::array<float, kLanes>& lanes) {
-    return std::accumulate(lanes.begin(), lanes.end(), 0.0F);
-  };
+  const Spread spread = best_kernels().spread(features.data(), features.size(), kUsual);
   const float log_sum = std::log(summary.sum);
   out[0] = 1 / summary.sum;                                    // probability of the first
   out[1] = std::min(summary.first - summary.second, 4.0F);     // its lead
   out[2] = 0.3F * (log_sum - summary.weighted / summary.sum);  // entropy
   out[3] = 0.2F * std::log(static_cast<float>(logits.size()));
-  out[4] = 0.5F * (*std::ranges::max_element(furthest) - 2);
-  out[5] = sum(squares) / static_cast<float>(kNumericFeatures) - 1;
-  out[6] = 0.2F * sum(beyond);
+  out[4] = 0.5F * (spread.furthest - 2);
+  out[5] = spread.squares / static_cast<float>(kNumericFeatures) - 1;
+  out[6] = 0.2F * spread.beyond;
   out[7] = 0.1F * std::clamp(summary.first + log_sum, -20.0F, 20.0F);
 }
 

@@ -53,6 +53,13 @@ struct LogitSummary {
   float weighted = 0;  // of exp(logit - first) * (logit - first)
 };
 
+// How far values are from 0.
+struct Spread {
+  float furthest = 0;  // the largest |x|
+  float squares = 0;   // sum of x^2
+  float beyond = 0;    // sum of what |x| is over the limit
+};
+
 struct AdamStep {
   float rate = 0;   // learning rate of this step
   float decay = 0;  // rate * weight decay: parameters shrink by this share
@@ -74,6 +81,7 @@ struct Kernels {
   void (*exp)(float* values, std::size_t count);   // in place; relative error below 3e-7
   void (*log2)(float* values, std::size_t count);  // in place; positive normal numbers only
   LogitSummary (*summarise)(const float* logits, std::size_t count);  // at least one
+  Spread (*spread)(const float* values, std::size_t count, float limit);
   // Indices of the `top` largest values, largest first, equal ones by index; how many there are.
   std::size_t (*select_top)(const float* values,
                             std::size_t count,

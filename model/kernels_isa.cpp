@@ -52,6 +52,9 @@ Vector load_weights(const std::uint16_t* p) {
 std::uint32_t at_least(const float* values, float least) {
   return _mm512_cmp_ps_mask(_mm512_loadu_ps(values), _mm512_set1_ps(least), _CMP_GE_OQ);
 }
+std::uint32_t more_than(const float* values, float than) {
+  return _mm512_cmp_ps_mask(_mm512_loadu_ps(values), _mm512_set1_ps(than), _CMP_GT_OQ);
+}
 #elif REFORMER_ISA_BYTES == 32
 Vector load_weights(const std::uint16_t* p) {
   return reinterpret_cast<Vector>(
@@ -60,6 +63,10 @@ Vector load_weights(const std::uint16_t* p) {
 std::uint32_t at_least(const float* values, float least) {
   return static_cast<std::uint32_t>(_mm256_movemask_ps(
       _mm256_cmp_ps(_mm256_loadu_ps(values), _mm256_set1_ps(least), _CMP_GE_OQ)));
+}
+std::uint32_t more_than(const float* values, float than) {
+  return static_cast<std::uint32_t>(
+      _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(values), _mm256_set1_ps(than), _CMP_GT_OQ)));
 }
 #else
 // As half_to_float() has it.
@@ -73,6 +80,10 @@ Vector load_weights(const std::uint16_t* p) {
 std::uint32_t at_least(const float* values, float least) {
   return static_cast<std::uint32_t>(
       _mm_movemask_ps(_mm_cmpge_ps(_mm_loadu_ps(values), _mm_set1_ps(least))));
+}
+std::uint32_t more_than(const float* values, float than) {
+  return static_cast<std::uint32_t>(
+      _mm_movemask_ps(_mm_cmpgt_ps(_mm_loadu_ps(values), _mm_set1_ps(than))));
 }
 #endif
 
@@ -373,6 +384,40 @@ float sum_of(Vector v) {
   return lanes[0];
 }
 
+Spread spread(const float* values, std::size_t count, float limit) {
+  const Vector zero{};
+  const Vector limits = splat(limit);
+  Vector furthest = zero;
+  Vector squares = zero;
+  Vector beyond = zero;
+  const auto look_at = [&](Vector x) {
+    const Vector size = x < zero ? -x : x;
+    const Vector over = size - limits;
+    furthest = size > furthest ? size : furthest;
+    squares += size * size;
+    beyond += over > zero ? over : zero;
+  };
+  const std::size_t whole = count / kLanes * kLanes;
+  for (std::size_t i = 0; i < whole; i += kLanes) {
+    look_at(load(values + i));
+  }
+  if (whole < count) {
+    float rest[kLanes];
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      rest[i] = whole + i < count ? values[whole + i] : 0.0F;
+    }
+    look_at(load(rest));
+  }
+  float largest[kLanes];
+  store(largest, furthest);
+  for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
+    for (std::size_t i = 0; i < width; ++i) {
+      largest[i] = largest[i] > largest[i + width] ? largest[i] : largest[i + width];
+    }
+  }
+  return {largest[0], sum_of(squares), sum_of(beyond)};
+}
+
 LogitSummary summarise(const float* logits, std::size_t count) {
   const Vector lowest = splat(-1e30F);
   Vector first = lowest;
@@ -466,35 +511,90 @@ float bound_of_top(const float* values, std::size_t count, std::size_t top) {
   return bound;
 }
 
-std::size_t select_top(const float* values,
-                       std::size_t count,
-                       std::size_t top,
-                       std::uint32_t* indices) {
+std::size_t select_by_insertion(const float* values,
+                                std::size_t count,
+                                std::size_t top,
+                                std::uint32_t* indices) {
   std::size_t found = 0;
-  const auto offer = [&](std::size_t i) {
+  for (std::size_t i = 0; i < count; ++i) {
     const float value = values[i];
     if (found == top && !(value > values[indices[found - 1]])) {
-      return;
+      continue;
     }
     std::size_t at = found < top ? found++ : found - 1;
     for (; at > 0 && values[indices[at - 1]] < value; --at) {
       indices[at] = indices[at - 1];
     }
     indices[at] = static_cast<std::uint32_t>(i);
-  };
+  }
+  return found;
+}
+
+// What reaches the bound: seldom many more than are selected.
+struct Gathered {
+  static constexpr std::size_t kMost = 64;
+  float values[kMost];
+  std::uint32_t indices[kMost];
+  std::size_t count = 0;
+  bool overflown = false;
+
+  void add(const float* all, std::size_t index) {
+    if (count == kMost) {
+      overflown = true;
+      return;
+    }
+    values[count] = all[index];
+    indices[count++] = static_cast<std::uint32_t>(index);
+  }
+};
+
+// Each value's place is the number of values before it: counted, because a processor cannot predict
+// which way the comparisons of a sort go.
+void write_in_order(Gathered& gathered, std::size_t top, std::uint32_t* indices) {
+  const std::size_t vectors = (gathered.count + kLanes - 1) / kLanes;
+  for (std::size_t i = gathered.count; i < vectors * kLanes; ++i) {
+    gathered.values[i] = -__builtin_inff();
+  }
+  std::uint32_t ordered[Gathered::kMost];
+  for (std::size_t i = 0; i < gathered.count; ++i) {
+    std::uint64_t larger = 0;
+    std::uint64_t as_large = 0;
+    for (std::size_t v = 0; v < vectors; ++v) {
+      const float* values = gathered.values + v * kLanes;
+      larger |= std::uint64_t{more_than(values, gathered.values[i])} << (v * kLanes);
+      as_large |= std::uint64_t{at_least(values, gathered.values[i])} << (v * kLanes);
+    }
+    const std::uint64_t earlier = (std::uint64_t{1} << i) - 1;
+    ordered[__builtin_popcountll(larger | (as_large & earlier))] = gathered.indices[i];
+  }
+  __builtin_memcpy(indices, ordered, top * sizeof(std::uint32_t));
+}
+
+std::size_t select_top(const float* values,
+                       std::size_t count,
+                       std::size_t top,
+                       std::uint32_t* indices) {
+  if (top > kGroups || count < kGroups) {
+    return select_by_insertion(values, count, top, indices);
+  }
+  const float bound = bound_of_top(values, count, top);
+  Gathered gathered;
   std::size_t i = 0;
-  if (top <= kGroups && count >= kGroups) {
-    const float bound = bound_of_top(values, count, top);
-    for (; i + kLanes <= count; i += kLanes) {
-      for (std::uint32_t more = at_least(values + i, bound); more != 0; more &= more - 1) {
-        offer(i + static_cast<std::size_t>(__builtin_ctz(more)));
-      }
+  for (; i + kLanes <= count; i += kLanes) {
+    for (std::uint32_t more = at_least(values + i, bound); more != 0; more &= more - 1) {
+      gathered.add(values, i + static_cast<std::size_t>(__builtin_ctz(more)));
     }
   }
   for (; i < count; ++i) {
-    offer(i);
+    if (values[i] >= bound) {
+      gathered.add(values, i);
+    }
   }
-  return found;
+  if (gathered.overflown || gathered.count < top) {  // many are equal, or some are not numbers
+    return select_by_insertion(values, count, top, indices);
+  }
+  write_in_order(gathered, top, indices);
+  return top;
 }
 
 void adamw(const AdamStep& step,
@@ -521,6 +621,7 @@ const Kernels kKernels = {REFORMER_ISA_NAME,
                           apply<exp_vector>,
                           apply<log2_vector>,
                           summarise,
+                          spread,
                           select_top,
                           adamw};
 

@@ -345,11 +345,33 @@ BOOST_AUTO_TEST_CASE(logits_are_summarised) {
   BOOST_TEST(best_kernels().summarise(twice.data(), 3).second == 4);
 }
 
-// Many equal values among them.
+BOOST_AUTO_TEST_CASE(spread_tells_how_far_values_are_from_0) {
+  for (const Kernels* k : supported_kernels()) {
+    for (const std::size_t count : {0U, 1U, 7U, 16U, 88U}) {
+      const std::vector<float> values = testing::numbers(93, count, 5);
+      double furthest = 0;
+      double squares = 0;
+      double beyond = 0;
+      for (const float value : values) {
+        const double size = std::abs(static_cast<double>(value));
+        furthest = std::max(furthest, size);
+        squares += size * size;
+        beyond += std::max(0.0, size - 2.5);
+      }
+      const Spread spread = k->spread(values.data(), count, 2.5F);
+      BOOST_TEST(spread.furthest == static_cast<float>(furthest), k->name);
+      BOOST_TEST(std::abs(spread.squares - squares) <= 1e-5 * squares, k->name);
+      BOOST_TEST(std::abs(spread.beyond - beyond) <= 1e-5 * beyond, k->name);
+    }
+  }
+}
+
+// Many equal values among them, and once all.
 BOOST_AUTO_TEST_CASE(the_largest_are_selected_in_order) {
   for (const Kernels* k : supported_kernels()) {
-    for (const std::size_t count : {0U, 1U, 7U, 16U, 33U, 500U}) {
-      std::vector<float> values = testing::numbers(92, count, 20);
+    for (const auto& [count, scale] : std::initializer_list<std::pair<std::size_t, float>>{
+             {0, 20}, {1, 20}, {7, 20}, {16, 20}, {33, 20}, {100, 2000}, {500, 20}, {500, 0}}) {
+      std::vector<float> values = testing::numbers(92, count, scale);
       for (float& value : values) {
         value = std::round(value);
       }
