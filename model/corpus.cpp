@@ -14,6 +14,8 @@ namespace {
 
 constexpr float kCoverWithin = 1.03F;
 constexpr float kContendsWithin = 1.02F;
+constexpr std::size_t kFewProblems = 3000;
+constexpr std::size_t kProblemsPerContention = 15000;
 
 float median(std::vector<float>& values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -106,6 +108,14 @@ std::vector<std::uint32_t> count_contentions(const Corpus& corpus,
   return count;
 }
 
+std::size_t contentions_needed(const ClassRule& rule, std::size_t problems) {
+  if (rule.min_contentions > 0) {
+    return rule.min_contentions;
+  }
+  return problems < kFewProblems ? 0
+                                 : (problems + kProblemsPerContention - 1) / kProblemsPerContention;
+}
+
 std::vector<bool> choose(const Corpus& corpus,
                          std::span<const std::size_t> indices,
                          const ClassRule& rule) {
@@ -113,10 +123,11 @@ std::vector<bool> choose(const Corpus& corpus,
     return cover(corpus, indices);
   }
   std::vector<bool> chosen(corpus.configs().size(), true);
-  if (rule.choice == ClassChoice::kContenders) {
+  const std::size_t least = contentions_needed(rule, indices.size());
+  if (rule.choice == ClassChoice::kContenders && least > 0) {
     const std::vector<std::uint32_t> contentions = count_contentions(corpus, indices);
     for (std::size_t config = 0; config < chosen.size(); ++config) {
-      chosen[config] = contentions[config] >= rule.min_contentions;
+      chosen[config] = contentions[config] >= least;
     }
   }
   return chosen;

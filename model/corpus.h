@@ -82,8 +82,11 @@ enum class ClassChoice : std::uint8_t {
 };
 struct ClassRule {
   ClassChoice choice = ClassChoice::kContenders;
-  std::uint32_t min_sightings = 3;    // problems that it was a timed candidate of
-  std::uint32_t min_contentions = 2;  // of kContenders: problems of which it was a contender
+  std::uint32_t min_sightings = 3;  // problems that it was a timed candidate of
+  // Of kContenders: problems of which it was a contender. 0: the number of problems over 15 000,
+  // rounded up; and every configuration where there are fewer than 3 000, because what was best of
+  // so few tells too little of what will be (docs/ablation.md).
+  std::uint32_t min_contentions = 0;
 };
 
 // The classes that the problems named by `indices` teach, and for each combination the classes that

@@ -147,6 +147,20 @@ BOOST_AUTO_TEST_CASE(contenders_include_the_best_that_builds_fast) {
   BOOST_TEST(make_class_list(corpus, testing::all_of(corpus), rule).classes.size() == 2U);
 }
 
+// Engine 9 is timed everywhere and never near the best.
+BOOST_AUTO_TEST_CASE(contenders_are_asked_for_where_there_are_many_problems) {
+  const auto engines = [](int problems) {
+    Corpus corpus;
+    for (int n = 1; n <= problems; ++n) {
+      (void)corpus.add(testing::record("fwd f16 nhwc c8 h8 w8 k8 r3 s3 n" + std::to_string(n),
+                                       {testing::timed(1, 10), testing::timed(9, 50)}));
+    }
+    return make_class_list(corpus, testing::all_of(corpus), ClassRule{}).classes.size();
+  };
+  BOOST_TEST(engines(2999) == 2U);
+  BOOST_TEST(engines(3000) == 1U);
+}
+
 // Engine 1 is within 3 % of the best everywhere but once; there it needs engine 2.
 BOOST_AUTO_TEST_CASE(covering_classes_are_few_and_reach_three_per_cent) {
   Corpus corpus;
