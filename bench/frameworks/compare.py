@@ -308,6 +308,8 @@ class Comparison:
             for run in [run for run in config['runs'] if run in wanted] * self.options.repeats:
                 if self.elapsed() > self.options.limit:
                     self.note({'event': 'out of time', 'skipped': f"{config['name']} {run}"})
+                elif run == 'uncontrolled':
+                    self.harassed(config)
                 else:
                     self.run(config, run)
 
@@ -335,9 +337,7 @@ class Comparison:
         if self.options.export:
             self.note({'event': 'export',
                        'text': self.daemon.control('export', str(self.options.export))})
-        for config in self.configs:
-            if 'uncontrolled' in config['runs'] and self.elapsed() < self.options.limit:
-                self.harassed(config)
+        self.phase(('uncontrolled',))
         self.phase(('verified', 'frozen', 'frozen2', 'plain2'))
         for what in ('status', 'stats', 'clients', 'ablation'):
             self.describe(what)
