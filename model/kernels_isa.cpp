@@ -27,6 +27,14 @@ Vector load(const float* p) {
 void store(float* p, Vector v) {
   *reinterpret_cast<Unaligned*>(p) = v;
 }
+// The last values, fewer than a vector, and `fill` behind them.
+Vector load_rest(const float* p, std::size_t count, float fill) {
+  float rest[kLanes];
+  for (std::size_t i = 0; i < kLanes; ++i) {
+    rest[i] = i < count ? p[i] : fill;
+  }
+  return load(rest);
+}
 // By intrinsic: Vector{} + x is an addition first (of -0 it makes 0), and then a shuffle, where a
 // broadcast from memory is part of the load.
 Vector splat(float x) {
@@ -363,10 +371,7 @@ void apply(float* values, std::size_t count) {
   }
   if (i < count) {
     float rest[kLanes];
-    for (std::size_t j = 0; j < kLanes; ++j) {
-      rest[j] = i + j < count ? values[i + j] : 1.0F;
-    }
-    store(rest, Function(load(rest)));
+    store(rest, Function(load_rest(values + i, count - i, 1.0F)));
     for (std::size_t j = 0; i + j < count; ++j) {
       values[i + j] = rest[j];
     }
@@ -401,13 +406,7 @@ Spread spread(const float* values, std::size_t count, float limit) {
   for (std::size_t i = 0; i < whole; i += kLanes) {
     look_at(load(values + i));
   }
-  if (whole < count) {
-    float rest[kLanes];
-    for (std::size_t i = 0; i < kLanes; ++i) {
-      rest[i] = whole + i < count ? values[whole + i] : 0.0F;
-    }
-    look_at(load(rest));
-  }
+  look_at(load_rest(values + whole, count - whole, 0.0F));
   float largest[kLanes];
   store(largest, furthest);
   for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
@@ -423,10 +422,7 @@ LogitSummary summarise(const float* logits, std::size_t count) {
   Vector first = lowest;
   Vector second = lowest;
   const std::size_t whole = count / kLanes * kLanes;
-  float rest[kLanes];
-  for (std::size_t i = 0; i < kLanes; ++i) {
-    rest[i] = whole + i < count ? logits[whole + i] : -1e30F;
-  }
+  const Vector rest = load_rest(logits + whole, count - whole, -1e30F);
   const auto look_at = [&](Vector x) {
     const Vector smaller = x < first ? x : first;
     second = smaller > second ? smaller : second;
@@ -435,7 +431,7 @@ LogitSummary summarise(const float* logits, std::size_t count) {
   for (std::size_t i = 0; i < whole; i += kLanes) {
     look_at(load(logits + i));
   }
-  look_at(load(rest));
+  look_at(rest);
   // Halves upon halves.
   float firsts[kLanes];
   float seconds[kLanes];
@@ -468,7 +464,7 @@ LogitSummary summarise(const float* logits, std::size_t count) {
   for (std::size_t i = 0; i < whole; i += kLanes) {
     add(load(logits + i));
   }
-  add(load(rest));
+  add(rest);
   out.sum = sum_of(sum);
   out.weighted = sum_of(weighted);
   return out;
@@ -530,21 +526,19 @@ std::size_t select_by_insertion(const float* values,
   return found;
 }
 
-// What reaches the bound: seldom many more than are selected.
+// What reaches the bound: seldom many more than are selected. Beyond kMost they are only counted.
 struct Gathered {
   static constexpr std::size_t kMost = 64;
   float values[kMost];
   std::uint32_t indices[kMost];
   std::size_t count = 0;
-  bool overflown = false;
 
   void add(const float* all, std::size_t index) {
-    if (count == kMost) {
-      overflown = true;
-      return;
+    if (count < kMost) {
+      values[count] = all[index];
+      indices[count] = static_cast<std::uint32_t>(index);
     }
-    values[count] = all[index];
-    indices[count++] = static_cast<std::uint32_t>(index);
+    ++count;
   }
 };
 
@@ -590,7 +584,8 @@ std::size_t select_top(const float* values,
       gathered.add(values, i);
     }
   }
-  if (gathered.overflown || gathered.count < top) {  // many are equal, or some are not numbers
+  // Many are equal, or some are not numbers.
+  if (gathered.count > Gathered::kMost || gathered.count < top) {
     return select_by_insertion(values, count, top, indices);
   }
   write_in_order(gathered, top, indices);

@@ -21,7 +21,8 @@ namespace reformer::model {
 // One chooser's choice for one problem.
 struct Score {
   // False: the chooser named no candidate that the record has a time for (or the record has no
-  // timed candidate at all). Nothing below but `abstained` and `confidence` means anything then.
+  // timed candidate at all). Nothing below but `first_exists` (false), `abstained` and `confidence`
+  // means anything then.
   bool covered = false;
   bool first_exists = false;     // the first of its order is a timed candidate
   core::EngineConfig predicted;  // the first of its order that exists
