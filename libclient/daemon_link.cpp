@@ -52,6 +52,7 @@ void DaemonLink::forget_connection() {
 
 void DaemonLink::note_success() {
   suspended_ = false;
+  failures_in_a_row_ = 0;
   back_off_ = kFirstBackOff;
   vain_wait_ = {};
 }
@@ -60,6 +61,7 @@ Error DaemonLink::note_failure(const Error& error, Clock::time_point started) {
   const Clock::time_point now = Clock::now();
   vain_wait_ += now - started;
   suspended_ = true;
+  ++failures_in_a_row_;
   retry_at_ = now + back_off_;
   back_off_ = std::min<Clock::duration>(back_off_ * 2, kLastBackOff);
   if (!stream_.is_open()) {
@@ -80,10 +82,7 @@ core::Result<wire::Message> DaemonLink::reply_to(std::uint32_t request_id, Deadl
     if (!frame) {
       return frame.error();
     }
-    if (const auto* welcome = std::get_if<wire::Welcome>(&frame->message)) {
-      greeted_ = true;
-      table_path_ = welcome->table_path;
-    }
+    note_welcome(frame->message);
     if (frame->header.request_id != request_id) {
       continue;
     }
@@ -113,13 +112,25 @@ Status DaemonLink::greet(Deadline deadline) {
   return core::ok_status();
 }
 
-// Whether a reply has come that nobody waits for any more.
+// Whether a reply has come that nobody waits for any more, on a connection that is good for more.
 bool DaemonLink::hears_late_reply() {
-  int heard = 0;
-  while (stream_.is_open() && greeted_ && heard < kMaxStrayFrames && stream_.receive_now()) {
-    ++heard;
+  bool heard = false;
+  for (int i = 0; i < kMaxStrayFrames && stream_.is_open(); ++i) {
+    core::Result<Frame> frame = stream_.receive_now();
+    if (!frame) {
+      break;
+    }
+    note_welcome(frame->message);
+    heard = true;
   }
-  return heard > 0 && stream_.is_open();
+  return heard && stream_.is_open() && greeted_;
+}
+
+void DaemonLink::note_welcome(const wire::Message& message) {
+  if (const auto* welcome = std::get_if<wire::Welcome>(&message)) {
+    greeted_ = true;
+    table_path_ = welcome->table_path;
+  }
 }
 
 // Looks, without waiting, whether the daemon has come back; if not, asks it for a sign of life.
@@ -128,22 +139,11 @@ Status DaemonLink::probe() {
   if (Clock::now() < retry_at_) {
     return silent;
   }
-  if (stream_.is_open()) {
-    while (true) {
-      core::Result<Frame> frame = stream_.receive_now();
-      if (!frame) {
-        break;
-      }
-      if (std::holds_alternative<wire::Welcome>(frame->message)) {
-        greeted_ = true;
-      }
-      // A sign of life: worth one more try. What was lost, and for how long to stay away after the
-      // next failure, is forgotten only after an answer.
-      suspended_ = suspended_ && !greeted_;
-    }
-    if (!suspended_ && stream_.is_open()) {
-      return core::ok_status();
-    }
+  // A sign of life: worth one more try. What was lost, and for how long to stay away after the next
+  // failure, is forgotten only after an answer.
+  if (hears_late_reply()) {
+    suspended_ = false;
+    return core::ok_status();
   }
   forget_connection();
   const Clock::time_point started = Clock::now();
@@ -156,10 +156,11 @@ Status DaemonLink::probe() {
 }
 
 Status DaemonLink::ready(Deadline deadline) {
-  // On a busy machine a daemon that is well is late now and then. Its late reply is worth one more
-  // try at once; a second failure in a row is one.
-  if (suspended_ && back_off_ <= 2 * kFirstBackOff && hears_late_reply()) {
+  // On a busy machine a daemon that is well is late now and then, mostly while an application
+  // starts and asks for most of its problems. Its late reply is worth another try at once.
+  if (suspended_ && failures_in_a_row_ <= kMaxLateInARow && hears_late_reply()) {
     suspended_ = false;
+    back_off_ = kFirstBackOff;
   }
   if (suspended_) {
     const bool may_wait = vain_wait_ < kNothingLost || vain_wait_ + deadline_ <= kMaxVainWait;

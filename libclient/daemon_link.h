@@ -25,8 +25,7 @@ struct ContextInfo {
 // an application next to nothing:
 //   - a request waits until its deadline at most;
 //   - after a failure the daemon is left alone for 100 ms, doubling to 30 s; if it was only late,
-//   as
-//     its reply shows, and has answered since the failure before, it is asked again at once;
+//     as its reply shows, it is asked again at once, up to kMaxLateInARow times in a row;
 //   - once kMaxVainWait has been waited for nothing, the link only probes: it sends without waiting
 //     and looks at a later request whether anything sane came back.
 //
@@ -36,6 +35,7 @@ class DaemonLink {
   static constexpr std::chrono::milliseconds kFirstBackOff{100};
   static constexpr std::chrono::milliseconds kLastBackOff{30'000};
   static constexpr std::chrono::milliseconds kMaxVainWait{3};
+  static constexpr int kMaxLateInARow = 4;
 
   DaemonLink(std::string socket_path, std::string client_name, std::chrono::microseconds deadline);
 
@@ -66,6 +66,7 @@ class DaemonLink {
   core::Result<core::wire::Message> reply_to(std::uint32_t request_id, Deadline deadline);
   core::Status send(const core::wire::Message& message, std::uint32_t id, Deadline deadline);
   bool hears_late_reply();
+  void note_welcome(const core::wire::Message& message);
   core::Status probe();
   void forget_connection();
   void note_success();
@@ -81,6 +82,7 @@ class DaemonLink {
   std::uint32_t next_request_ = 1;
   bool greeted_ = false;    // Welcome received on this connection
   bool suspended_ = false;  // after a failure
+  int failures_in_a_row_ = 0;
   Clock::duration back_off_ = kFirstBackOff;
   Clock::time_point retry_at_{};
   Clock::duration vain_wait_{};

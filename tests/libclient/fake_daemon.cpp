@@ -174,6 +174,7 @@ void FakeDaemon::reply(Peer& peer, const wire::Message& message, std::uint32_t i
 
 void FakeDaemon::handle(Peer& peer, const wire::Header& header, const wire::Message& message) {
   if (std::holds_alternative<wire::Hello>(message)) {
+    std::this_thread::sleep_for(greeting_delay_.load());
     reply(peer, wire::Welcome{"fake 0", ""}, header.request_id);
   } else if (const auto* context = std::get_if<wire::ContextMessage>(&message)) {
     peer.contexts.push_back(context->context);

@@ -3,6 +3,7 @@
 #include "core/wire.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <mutex>
@@ -40,6 +41,7 @@ class FakeDaemon {
   FakeDaemon& operator=(const FakeDaemon&) = delete;
 
   void set_behaviour(Behaviour behaviour) { behaviour_ = behaviour; }
+  void delay_greetings(std::chrono::milliseconds delay) { greeting_delay_ = delay; }
   [[nodiscard]] std::size_t problems_asked() const { return asked_; }
   [[nodiscard]] std::size_t connections() const { return connections_; }
   [[nodiscard]] std::vector<core::wire::Report> reports();
@@ -58,6 +60,7 @@ class FakeDaemon {
   int listener_ = -1;
   int wake_[2] = {-1, -1};
   std::atomic<Behaviour> behaviour_;
+  std::atomic<std::chrono::milliseconds> greeting_delay_{};
   std::atomic<std::size_t> asked_{0};
   std::atomic<std::size_t> connections_{0};
   std::mutex mutex_;
