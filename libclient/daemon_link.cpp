@@ -120,8 +120,8 @@ bool DaemonLink::hears_late_reply() {
     if (!frame) {
       break;
     }
+    heard = heard || !greeted_ || !std::holds_alternative<wire::Welcome>(frame->message);
     note_welcome(frame->message);
-    heard = true;
   }
   return heard && stream_.is_open() && greeted_;
 }

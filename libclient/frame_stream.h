@@ -20,7 +20,8 @@ struct Frame {
   core::wire::Message message;
 };
 
-// Frames of the protocol over one Unix stream socket. No call waits past its deadline.
+// Frames of the protocol over one Unix stream socket. No call waits past its deadline; what is here
+// by then is taken, also by a thread that got its processor back only after it.
 //
 // Threads: one at a time. Ownership: the descriptor, which is close-on-exec and non-blocking.
 // Errors: kUnavailable (nobody there, or gone), kTimeout, kCorrupt (not the protocol), kExhausted

@@ -4,6 +4,7 @@
 #include "core/shared_table.h"
 #include "libclient/current_pid.h"
 #include "libclient/daemon_link.h"
+#include "libclient/frame_stream.h"
 #include "tests/libclient/fake_daemon.h"
 #include "tests/sanitized.h"
 
@@ -348,6 +349,23 @@ BOOST_AUTO_TEST_CASE(a_daemon_that_was_late_once_is_asked_again_at_once) {
     best = std::min(best, std::chrono::duration_cast<milliseconds>(Clock::now() - since));
   }
   BOOST_TEST(best.count() < 90);
+}
+
+BOOST_AUTO_TEST_CASE(a_reply_that_is_here_is_taken_after_the_deadline) {
+  const TemporaryFolder folder;
+  const FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, always(7));
+  reformer::client::FrameStream stream;
+  BOOST_TEST_REQUIRE(stream.open(folder.file("socket")).ok());
+  std::vector<std::byte> hello;
+  core::wire::encode(core::wire::Hello{1, "test", "test"}, 5, hello);
+  BOOST_TEST_REQUIRE(stream.send(hello, Clock::now() + milliseconds(100)).ok());
+  bool greeted = false;
+  for (int i = 0; i < 1000 && !greeted; ++i) {  // the time that this thread did not run
+    std::this_thread::sleep_for(milliseconds(10));
+    greeted = stream.receive(Clock::now() - milliseconds(1)).ok();
+  }
+  BOOST_TEST(greeted);
+  BOOST_TEST(!stream.receive(Clock::now() - milliseconds(1)).ok());
 }
 
 // Of three attempts one: how busy the machine is decides what is late.
