@@ -17,7 +17,7 @@ namespace reformer::model {
 
 // What a model file says about itself; shown by `reformerctl models`.
 struct ModelInfo {
-  std::string name;    // "gamma3-ratio-s4-20261124"; unique among the loaded ones
+  std::string name;    // "gamma3-ratio-s4-5f0c1a2b"; unique among the loaded ones
   std::string block;   // "gamma", "mlp", "transformer"
   std::string target;  // "ratio", "one-hot", "softmax"
   int blocks = 0;

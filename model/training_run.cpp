@@ -10,6 +10,7 @@
 #define XXH_INLINE_ALL
 #include "model/folds.h"
 #include "model/half.h"
+#include "model/model_file.h"
 
 #include <xxhash.h>
 
@@ -80,6 +81,14 @@ std::vector<JudgeSample> judge_samples(const Corpus& corpus,
   return result;
 }
 
+std::string to_hex(const XXH128_hash_t& digest) {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, digest);
+  core::KeyHash hash;
+  std::ranges::copy(canonical.digest, hash.bytes.begin());
+  return core::format_hash(hash);
+}
+
 std::string data_hash(const Corpus& corpus, std::span<const std::size_t> indices) {
   XXH3_state_t state;
   XXH3_128bits_reset(&state);
@@ -87,23 +96,22 @@ std::string data_hash(const Corpus& corpus, std::span<const std::size_t> indices
     const core::KeyHash& key = corpus.problems()[index].key;
     XXH3_128bits_update(&state, key.bytes.data(), key.bytes.size());
   }
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
-  core::KeyHash hash;
-  std::ranges::copy(canonical.digest, hash.bytes.begin());
-  return core::format_hash(hash);
+  return to_hex(XXH3_128bits_digest(&state));
 }
 
-// "gamma3-ratio-s4-5f0c1a2b": what it is, and the beginning of the data's hash. No date: equal
-// trainings give equal files.
-std::string default_name(const ModelInfo& info) {
+// "gamma3-ratio-s4-5f0c1a2b": what it is, and the beginning of a hash of the model as it would be
+// in a file without a name. Equal trainings give equal files, and the accuracy log, which knows
+// models by their names, never takes two models for one.
+std::string default_name(const ModelData& unnamed) {
+  const ModelInfo& info = unnamed.info;
   std::string sharpness = std::to_string(info.sharpness);
   sharpness.erase(sharpness.find_last_not_of('0') + 1);
   if (sharpness.back() == '.') {
     sharpness.pop_back();
   }
+  const std::vector<std::byte> bytes = encode_model(unnamed);
   return info.block + std::to_string(info.blocks) + "-" + info.target + "-s" + sharpness + "-" +
-         info.data_hash.substr(0, 8);
+         to_hex(XXH3_128bits(bytes.data(), bytes.size())).substr(0, 8);
 }
 
 class Run {
@@ -155,6 +163,7 @@ class Run {
     }
     model.calibration = fit_calibration(judged, judged_validation, options_.seed);
     add_metrics(model, judged_validation, fitted);
+    model.info.name = options_.name.empty() ? default_name(model) : options_.name;
     return model;
   }
 
@@ -195,7 +204,6 @@ class Run {
     info.parameters = model.trunk.size() + model.rows.size();
     info.classes = classes_.classes.size();
     info.data_hash = data_hash(corpus_, split_.train);
-    info.name = options_.name.empty() ? default_name(info) : options_.name;
     info.training_problems = split_.train.size();
     info.contexts = {corpus_.context()};
     return model;
