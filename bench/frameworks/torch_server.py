@@ -3,6 +3,7 @@ import statistics
 import time
 
 import torch
+import torch._dynamo  # an optimiser needs it, and each process would wait for it
 
 from fork_server import serve
 from torch_models import MODELS, loss_of
@@ -39,6 +40,21 @@ def build(config):
     return step
 
 
+def gpu_times(step, launch_s, count):
+    """Milliseconds of the GPU for one step, its kernels one after another without waiting for Python:
+    they are launched while the GPU is kept busy, and begin when all of them (some 1 000 fit) wait."""
+    times = []
+    for _ in range(count):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda._sleep(int(2e9 * min(1.5 * launch_s + 0.005, 0.2)))  # cycles
+        begin.record()
+        step()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(begin.elapsed_time(end))
+    return times
+
+
 def run(config):
     tf32 = config['dtype'] != 'f32'
     torch.backends.cudnn.allow_tf32 = tf32
@@ -67,7 +83,9 @@ def run(config):
             step()
         torch.cuda.synchronize()
         blocks.append((time.perf_counter() - at) / per_block)
+    on_gpu = gpu_times(step, max(blocks), 9)
     return {'setup_s': ready - started, 'first_step_s': first - ready,
+            'gpu_ms': statistics.median(on_gpu), 'gpu_min_ms': min(on_gpu),
             'step_ms': 1e3 * statistics.median(blocks), 'step_min_ms': 1e3 * min(blocks),
             'steps': len(blocks) * per_block, 'losses': [loss.item() for loss in losses],
             'peak_mib': torch.cuda.max_memory_allocated() >> 20,
