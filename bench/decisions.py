@@ -19,7 +19,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FILES = ["h200-networks", "h200-mix", "h200-batch"]
+FILES = ["h200-networks", "h200-mix", "h200-batch", "h200-edges"]
 QUANTILES = [0.1, 0.5, 0.9]
 
 
