@@ -17,7 +17,8 @@
  * Fork: a child that inherits a client may go on using it; it connects anew.
  * Errors: a reformer_status; REFORMER_OK is 0. No function prints, exits, or throws.
  * Time: a query takes no longer than the client's deadline (3 ms by default) whatever the daemon
- * does; after a failure the client leaves the daemon alone for a while (100 ms, doubling to 30 s).
+ * does; after a failure the client leaves the daemon alone for a while (100 ms, doubling to 30 s),
+ * but for one that was only late: it is asked again, up to four times in a row.
  * The first answer to a problem, a failure included, is its answer for the life of the client.
  */
 #ifndef REFORMER_H
