@@ -56,6 +56,7 @@ struct Options {
   std::size_t study = 0;
   bool verbose = false;
   bool explore = false;
+  bool for_applications = false;
   std::size_t processes = 0;  // 0: as many as pay
 };
 
@@ -119,6 +120,7 @@ core::Result<core::Record> measured_record(const Options& options,
                                            Team& team) {
   cudnn::Measurer::Limits limits;
   limits.race.first_look_us = static_cast<float>(options.max_problem_ms * 500);
+  limits.for_applications = options.for_applications;
   equipment.measurer->load(problem, candidates, limits, [] { return interrupted.load(); });
   const Team::Turn turn(team);
   const Clock::time_point begun = Clock::now();
@@ -397,6 +399,10 @@ void add_sweep(CLI::App& app, Session& session) {
   command->add_flag("--explore",
                     options->explore,
                     "Also the knob space of each problem's three best engines (slow)");
+  command->add_flag("--for-applications",
+                    options->for_applications,
+                    "Also find the best without tensor cores in f32, without down-conversion and "
+                    "with determinism, as the daemon's worker does (slower)");
   command->add_flag("-v,--verbose",
                     options->verbose,
                     "Say why problems are not possible, and where the time went");
