@@ -230,7 +230,7 @@ class Watch:
 class Comparison:
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
-        self.begin, self.results, self.bad, self.runs = time.monotonic(), {}, [], 0
+        self.begin, self.results, self.bad = time.monotonic(), {}, []
         self.out = open(options.out, 'w') if options.out else None
         self.configs = [c for c in SETS[options.set] if any(text in c['name'] for text in options.only)]
         for config in self.configs:
@@ -269,8 +269,7 @@ class Comparison:
         request['benchmark'] = run == 'benchmark'
         request['hard_exit'] = False
         # Nobody profits from what another run compiled.
-        self.runs += 1
-        request['env'] = {'CUDA_CACHE_PATH': str(self.folder / f'compiled-{self.runs}')}
+        request['env'] = {'CUDA_CACHE_PATH': tempfile.mkdtemp(prefix='compiled-', dir=self.folder)}
         if run.startswith('frozen'):
             request['env'] |= {'REFORMER_FREEZE': str(self.folder / 'frozen'),
                                'REFORMER_MODE': 'replay'}
@@ -367,9 +366,6 @@ class Comparison:
         made = [r for r in self.results.get((config['name'], run), ()) if r['ok']]
         if not made:
             return None
-        # JAX launches a step at once: its fastest block is the GPU's time, nearly.
-        for one in made:
-            one.setdefault('gpu_ms', one['step_min_ms'])
         return {'all': made,
                 'losses': [max(r.get('loss_difference', (0, 0))[i] for r in made) for i in (0, 1)],
                 **{key: statistics.median(r[key] for r in made)

@@ -54,7 +54,7 @@ struct Tally {
   std::uint64_t acknowledged = 0, lost = 0, lost_with_damaged_files = 0, restarts = 0;
   std::uint64_t too_much = 0;  // rounds in which damage cost more than it may
   std::uint64_t unserved = 0;  // rounds after which the daemon did not serve
-  std::uint64_t late = 0;      // rounds in which a hung daemon cost a client more than 30 ms in all
+  std::uint64_t late = 0;  // rounds in which a hung daemon cost three clients more than 5 ms each
   double first_mib = 0, last_mib = 0;
   std::size_t first_files = 0, last_files = 0;
   std::vector<double> query_us;  // the median of each check
@@ -306,9 +306,8 @@ class Torture {
     check("after kill -9");
   }
 
-  void stopped_daemon() {
-    daemon_->signal(SIGSTOP);
-    ++tally_.stops;
+  // Milliseconds that a new client waits in a thousand questions.
+  double time_waited() {
     client::Options options;
     options.socket_path = daemon_->socket();
     options.freeze_file = "";
@@ -324,8 +323,17 @@ class Torture {
       const double ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
       waited_ms += ms > 0.5 ? ms : 0;  // the rest is the look-up itself
     }
-    // 5 ms, and what else runs on this machine; waiting for each would be 3 000.
-    tally_.late += waited_ms > 30 ? 1 : 0;
+    return waited_ms;
+  }
+
+  void stopped_daemon() {
+    daemon_->signal(SIGSTOP);
+    ++tally_.stops;
+    bool late = true;
+    for (int attempt = 0; attempt < 3 && late; ++attempt) {
+      late = time_waited() > 10;  // 5 ms, and what else runs on this machine
+    }
+    tally_.late += late ? 1 : 0;
     daemon_->signal(SIGCONT);
     check("after SIGSTOP");
   }
