@@ -84,7 +84,8 @@ const std::vector<core::Problem>& problems() {
 const std::vector<core::Problem>& sorted_problems() {
   static const std::vector<core::Problem> sorted = [] {
     std::vector<core::Problem> result = problems();
-    std::ranges::stable_sort(result, {}, model::combination_of);
+    std::ranges::stable_sort(
+        result, {}, [](const core::Problem& problem) { return model::combination_of(problem); });
     return result;
   }();
   return sorted;

@@ -29,8 +29,16 @@ struct Arguments {
   std::string model;
   std::vector<std::string> data;
   bool unseen_only = false;
+  bool without_tensor_cores = false;
+  bool deterministic = false;
   core::BuildPolicy policy;
   std::size_t worst = 0;
+
+  [[nodiscard]] model::View view() const {
+    return deterministic          ? model::View::kDeterministic
+           : without_tensor_cores ? model::View::kWithoutTensorCores
+                                  : model::View::kAll;
+  }
 };
 
 // A problem whose served choice is not the fastest: its scores.
@@ -118,11 +126,16 @@ class Evaluation {
     if (!predictor) {
       throw Failure(predictor.error());
     }
-    ChooserScores scores(**predictor, arguments_.policy);
+    ChooserScores scores(**predictor, arguments_.policy, arguments_.view());
     std::vector<core::Problem> timed;
     const Reading reading =
         read_measurements(session_, arguments_.data, [&](const core::Record& record) {
-          if (core::fastest(record) == nullptr) {
+          if (arguments_.view() != model::View::kAll &&
+              record.key.problem.x.type != core::DataType::kF32) {
+            ++other_type_;
+            return;
+          }
+          if (!has_choice(record)) {
             ++nothing_timed_;
             return;
           }
@@ -150,6 +163,12 @@ class Evaluation {
   }
 
  private:
+  // Whether there is a timed candidate to choose.
+  [[nodiscard]] bool has_choice(const core::Record& record) const {
+    const std::uint32_t refused = model::refused_notes(arguments_.view());
+    return core::fastest(refused == 0 ? record : core::without_notes(record, refused)) != nullptr;
+  }
+
   void print(const model::Predictor& predictor,
              const ChooserScores& scores,
              const Inference& inference) {
@@ -160,6 +179,9 @@ class Evaluation {
       json["seen_shapes"] = seen_;
       json["nothing_timed"] = nothing_timed_;
       json["other_context"] = other_context_;
+      if (arguments_.view() != model::View::kAll) {
+        json["other_type"] = other_type_;
+      }
       if (arguments_.worst > 0) {
         json["worst"] = losses_to_json(worst(scores));
       }
@@ -178,6 +200,7 @@ class Evaluation {
       }
     };
     say(nothing_timed_, "have no timed candidate: left out");
+    say(other_type_, "are not f32: left out");
     say(other_context_, "are of a GPU or cuDNN version that the model does not know");
     if (arguments_.unseen_only) {
       say(seen_, "are of shapes that the model was trained on: left out");
@@ -204,6 +227,7 @@ class Evaluation {
   const Arguments& arguments_;
   std::vector<core::Problem> problems_;  // in the order of the scores, where the worst are wanted
   std::uint64_t nothing_timed_ = 0;
+  std::uint64_t other_type_ = 0;
   std::uint64_t seen_ = 0;
   std::uint64_t other_context_ = 0;
 };
@@ -225,6 +249,16 @@ void add_eval(CLI::App& app, Session& session) {
   command->add_flag("--unseen-only",
                     arguments->unseen_only,
                     "Only problems whose shape the model was not trained on");
+  CLI::Option* without = command->add_flag(
+      "--without-tensor-cores",
+      arguments->without_tensor_cores,
+      "Only f32 problems, as an application sees them that refuses TF32: without the candidates "
+      "that use tensor cores");
+  command
+      ->add_flag("--deterministic",
+                 arguments->deterministic,
+                 "And without the non-deterministic ones; with --without-tensor-cores")
+      ->needs(without);
   command
       ->add_option("--expected-uses",
                    arguments->policy.expected_uses,

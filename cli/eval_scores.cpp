@@ -16,20 +16,32 @@ constexpr std::array<const char*, ChooserScores::kChoosers> kTitles = {
 
 }  // namespace
 
-ChooserScores::ChooserScores(const model::Predictor& predictor, const core::BuildPolicy& policy)
-    : predictor_(predictor), policy_(policy), scratch_(predictor) {}
+ChooserScores::ChooserScores(const model::Predictor& predictor,
+                             const core::BuildPolicy& policy,
+                             model::View view)
+    : predictor_(predictor), policy_(policy), view_(view), scratch_(predictor) {}
 
 void ChooserScores::add(const core::Record& record) {
+  if (view_ == model::View::kAll) {
+    score(record);
+  } else {
+    score(core::without_notes(record, model::refused_notes(view_)));
+  }
+}
+
+void ChooserScores::score(const core::Record& record) {
   model::Ranking ranking;
   if (predictor_.knows(record.key.context)) {
-    predictor_.rank(record.key.problem, model::kMaxRanked, scratch_, ranking);
+    predictor_.rank(record.key.problem, model::kMaxRanked, scratch_, ranking, view_);
   }
   const model::Score chosen = model::score_ranking(record, ranking, predictor_.classes());
   scores_[kModel].push_back(chosen);
   scores_[kServed].push_back(model::score_served(record, chosen));
+  core::Constraints constraints;
+  constraints.forbidden_numerical_notes = model::refused_notes(view_);
   const core::Decision decision = predictor_.decide(record.key.context,
                                                     record.key.problem,
-                                                    {},
+                                                    constraints,
                                                     policy_,
                                                     core::kMaxDecisionEntries,
                                                     core::kMaxDecisionEntries,

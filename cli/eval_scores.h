@@ -28,8 +28,10 @@ class ChooserScores {
   };
   static constexpr std::size_t kChoosers = 7;
 
-  // `predictor` must outlive it. `policy`: of kApplied.
-  explicit ChooserScores(const model::Predictor& predictor, const core::BuildPolicy& policy = {});
+  // `predictor` must outlive it. `policy`: of kApplied. All choosers choose from `view`.
+  explicit ChooserScores(const model::Predictor& predictor,
+                         const core::BuildPolicy& policy = {},
+                         model::View view = model::View::kAll);
 
   void add(const core::Record& record);
   [[nodiscard]] std::size_t problems() const { return scores_[kModel].size(); }
@@ -46,6 +48,7 @@ class ChooserScores {
   void print(std::ostream& out, bool colour) const;
 
  private:
+  void score(const core::Record& record);
   // Mean building time of the plans chosen, milliseconds a problem.
   [[nodiscard]] double build_ms(Chooser chooser) const;
   // Problems that the model answers with a first choice that is no timed candidate.
@@ -53,6 +56,7 @@ class ChooserScores {
 
   const model::Predictor& predictor_;
   core::BuildPolicy policy_;
+  model::View view_;
   model::Predictor::Scratch scratch_;
   std::array<std::vector<model::Score>, kChoosers> scores_;
 };

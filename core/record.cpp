@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 namespace reformer::core {
 namespace {
@@ -23,6 +24,23 @@ const Candidate* first_by(const Record& record, std::int16_t Candidate::*rank) {
 
 bool faster(const Candidate& one, const Candidate& other) {
   return one.time_us < other.time_us || (one.time_us == other.time_us && one.config < other.config);
+}
+
+// Ranks 0, 1, 2, ... again for the candidates that are left of a list.
+void close_ranks(Record& record, std::int16_t Candidate::*rank) {
+  std::vector<Candidate*> listed;
+  for (Candidate& candidate : record.candidates) {
+    if (candidate.*rank != kNoRank) {
+      listed.push_back(&candidate);
+    }
+  }
+  std::sort(listed.begin(), listed.end(), [rank](const Candidate* one, const Candidate* other) {
+    return one->*rank < other->*rank;
+  });
+  std::int16_t next = 0;
+  for (Candidate* candidate : listed) {
+    candidate->*rank = next++;
+  }
 }
 
 std::ptrdiff_t timed_count(const Record& record) {
@@ -73,6 +91,17 @@ const Candidate* fastest_of_first_a(const Record& record, int count) {
     }
   }
   return best;
+}
+
+Record without_notes(const Record& record, std::uint32_t numerical_notes) {
+  Record left = record;
+  std::erase_if(left.candidates, [numerical_notes](const Candidate& candidate) {
+    return (candidate.numerical_notes & numerical_notes) != 0;
+  });
+  close_ranks(left, &Candidate::rank_a);
+  close_ranks(left, &Candidate::rank_b);
+  close_ranks(left, &Candidate::rank_fallback);
+  return left;
 }
 
 Foundation foundation_of(const Record& record) {

@@ -23,6 +23,34 @@ float median(std::vector<float>& values) {
   return *middle;
 }
 
+CorpusTimes times_of(const core::Record& record) {
+  CorpusTimes times;
+  if (const core::Candidate* best = core::fastest(record)) {
+    times.best_us = best->time_us;
+  }
+  if (const core::Candidate* a = core::first_of_heuristic_a(record)) {
+    times.heuristic_a_us = a->time_us;
+  }
+  return times;
+}
+
+std::array<CorpusTimes, kViews.size()> times_by_view(const core::Record& record) {
+  std::array<CorpusTimes, kViews.size()> views;
+  views.front() = times_of(record);
+  if (record.key.problem.x.type != core::DataType::kF32) {
+    return views;
+  }
+  const core::Record without =
+      core::without_notes(record, refused_notes(View::kWithoutTensorCores));
+  views[static_cast<std::size_t>(View::kWithoutTensorCores)] = times_of(without);
+  const core::Record deterministic =
+      core::without_notes(without, refused_notes(View::kDeterministic));
+  if (deterministic.candidates.size() < without.candidates.size()) {
+    views[static_cast<std::size_t>(View::kDeterministic)] = times_of(deterministic);
+  }
+  return views;
+}
+
 // Greedy set cover: again and again the configuration that is within 3 % of the best for most of
 // the problems that have no such member yet.
 std::vector<bool> cover(const Corpus& corpus, std::span<const std::size_t> indices) {
@@ -30,7 +58,7 @@ std::vector<bool> cover(const Corpus& corpus, std::span<const std::size_t> indic
   for (const std::size_t index : indices) {
     const CorpusProblem& problem = corpus.problems()[index];
     for (const CorpusCandidate& candidate : corpus.candidates(problem)) {
-      if (candidate.time_us <= kCoverWithin * problem.best_us) {
+      if (candidate.time_us <= kCoverWithin * problem.best_us()) {
         covers[candidate.config].push_back(index);
       }
     }
@@ -168,8 +196,7 @@ std::uint32_t Corpus::intern(const core::Candidate& candidate) {
 }
 
 Corpus::Added Corpus::add(const core::Record& record) {
-  const core::Candidate* best = core::fastest(record);
-  if (best == nullptr) {
+  if (core::fastest(record) == nullptr) {
     return Added::kNothingTimed;
   }
   if (problems_.empty()) {
@@ -185,10 +212,7 @@ Corpus::Added Corpus::add(const core::Record& record) {
   problem.problem = record.key.problem;
   problem.shape = shape_hash(record.key.problem);
   problem.first = candidates_.size();
-  problem.best_us = best->time_us;
-  if (const core::Candidate* a = core::first_of_heuristic_a(record)) {
-    problem.heuristic_a_us = a->time_us;
-  }
+  problem.views = times_by_view(record);
   for (const core::Candidate& candidate : record.candidates) {
     if (candidate.timed()) {
       candidates_.push_back(
@@ -235,10 +259,15 @@ ClassList make_class_list(const Corpus& corpus,
   std::map<Combination, std::set<std::int32_t>> combinations;
   for (const std::size_t index : indices) {
     const CorpusProblem& problem = corpus.problems()[index];
-    std::set<std::int32_t>& classes = combinations[combination_of(problem.problem)];
-    for (const CorpusCandidate& candidate : corpus.candidates(problem)) {
-      if (class_of[candidate.config] >= 0) {
-        classes.insert(class_of[candidate.config]);
+    for (const View view : kViews) {
+      if (problem.times(view).best_us <= 0) {
+        continue;
+      }
+      std::set<std::int32_t>& classes = combinations[combination_of(problem.problem, view)];
+      for (const CorpusCandidate& candidate : corpus.candidates(problem)) {
+        if (class_of[candidate.config] >= 0 && corpus.holds(view, candidate)) {
+          classes.insert(class_of[candidate.config]);
+        }
       }
     }
   }

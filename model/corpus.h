@@ -4,7 +4,9 @@
 #include "core/key.h"
 #include "core/record.h"
 #include "model/class_list.h"
+#include "model/features.h"
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <unordered_map>
@@ -20,14 +22,24 @@ struct CorpusCandidate {
   float build_us = 0;
   std::int64_t workspace_bytes = 0;
 };
+// What a choice in one view of a problem is measured by.
+struct CorpusTimes {
+  float best_us = 0;         // 0: none of them is timed
+  float heuristic_a_us = 0;  // time of heuristic A's first timed candidate; 0: not covered
+};
 struct CorpusProblem {
   core::Problem problem;
   core::KeyHash key;
   std::uint64_t shape = 0;  // hash of what shape_hash() says
   std::size_t first = 0;    // candidates
   std::size_t count = 0;
-  float best_us = 0;
-  float heuristic_a_us = 0;  // time of heuristic A's first timed candidate; 0: not covered
+  // By view; of kDeterministic nothing where it holds as much as the view before.
+  std::array<CorpusTimes, kViews.size()> views;
+
+  [[nodiscard]] const CorpusTimes& times(View view) const {
+    return views[static_cast<std::size_t>(view)];
+  }
+  [[nodiscard]] float best_us() const { return views.front().best_us; }
 };
 
 // Hash of a problem's channels, image, filter, padding, stride, dilation and groups, without batch
@@ -54,6 +66,9 @@ class Corpus {
   }
   [[nodiscard]] std::uint32_t behavior_notes(std::uint32_t config) const {
     return notes_[config].behavior;
+  }
+  [[nodiscard]] bool holds(View view, const CorpusCandidate& candidate) const {
+    return (numerical_notes(candidate.config) & refused_notes(view)) == 0;
   }
 
  private:
@@ -90,7 +105,7 @@ struct ClassRule {
 };
 
 // The classes that the problems named by `indices` teach, and for each combination the classes that
-// were candidates there.
+// were candidates there. Each view of an f32 problem is a combination of its own.
 [[nodiscard]] ClassList make_class_list(const Corpus& corpus,
                                         std::span<const std::size_t> indices,
                                         const ClassRule& rule);

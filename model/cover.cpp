@@ -44,7 +44,7 @@ class Chooser {
     const std::size_t filters = core::application_filters().size();
     for (std::size_t f = 0; f < filters; ++f) {
       const FilterSet filter = FilterSet{1} << f;
-      if ((covered_ & filter) == 0) {
+      if ((request_.filters & ~covered_ & filter) != 0) {
         (void)choose_first(filter, coverable_.passing(f));
       }
     }

@@ -61,6 +61,8 @@ struct CoverRequest {
   // left out.
   core::BuildPolicy policy;
   ExpectedTimes times;
+  // The application filters that something is to be chosen for.
+  FilterSet filters = ~FilterSet{0};
   std::size_t max_entries = core::kMaxDecisionEntries;
   std::size_t max_engines = core::kMaxDecisionEntries;
 };

@@ -39,7 +39,10 @@ Dataset::Dataset(const Corpus& corpus,
                  const ClassList& classes,
                  const Normaliser& normaliser,
                  const LossOptions& loss)
-    : width_(input_width(classes.combinations.size())), sample_of_(corpus.problems().size(), -1) {
+    : width_(input_width(classes.combinations.size())) {
+  for (std::vector<std::int64_t>& samples : sample_of_) {
+    samples.assign(corpus.problems().size(), -1);
+  }
   // Corpus configuration -> class, then -> row of the current combination.
   std::unordered_map<core::EngineConfig, std::int32_t, core::EngineConfigHash> class_of;
   for (std::size_t i = 0; i < classes.classes.size(); ++i) {
@@ -50,47 +53,62 @@ Dataset::Dataset(const Corpus& corpus,
     const auto found = class_of.find(corpus.configs()[i]);
     config_class[i] = found == class_of.end() ? -1 : found->second;
   }
-  std::vector<float> log_slowdown;
-  std::vector<float> target;
   for (std::size_t p = 0; p < corpus.problems().size(); ++p) {
     const CorpusProblem& problem = corpus.problems()[p];
-    const auto combination =
-        find_combination(classes.combinations, combination_of(problem.problem));
-    if (!combination) {
-      continue;
-    }
-    const std::vector<std::int32_t>& rows = classes.combinations[*combination].classes;
-    const std::size_t first = existing_.size();
-    log_slowdown.clear();
-    for (const CorpusCandidate& candidate : corpus.candidates(problem)) {
-      const std::int32_t index = config_class[candidate.config];
-      const auto row = std::ranges::lower_bound(rows, index);
-      if (index < 0 || row == rows.end() || *row != index) {
-        continue;
-      }
-      log_slowdown.push_back(std::log(candidate.time_us / problem.best_us));
-      existing_.push_back({static_cast<std::uint32_t>(row - rows.begin()), log_slowdown.back(), 0});
-    }
-    if (log_slowdown.empty()) {
-      continue;
-    }
-    target.resize(log_slowdown.size());
-    target_distribution(loss.target, loss.sharpness, log_slowdown, problem.best_us, target);
-    for (std::size_t i = 0; i < target.size(); ++i) {
-      existing_[first + i].target = target[i];
-    }
     NumericFeatures features{};
     numeric_features(problem.problem, corpus.context().device.sm_count, features);
     normaliser.apply(features);
-    inputs_.insert(inputs_.end(), features.begin(), features.end());
-    const std::vector<float> rest = combination_input(classes.combinations, *combination);
-    inputs_.insert(inputs_.end(), rest.begin(), rest.end());
-    sample_of_[p] = static_cast<std::int64_t>(samples_.size());
-    samples_.push_back({static_cast<std::uint32_t>(p),
-                        static_cast<std::uint32_t>(*combination),
-                        first,
-                        log_slowdown.size()});
+    for (const View view : kViews) {
+      if (problem.times(view).best_us > 0) {
+        add(corpus, classes, config_class, loss, features, p, view);
+      }
+    }
   }
+}
+
+void Dataset::add(const Corpus& corpus,
+                  const ClassList& classes,
+                  std::span<const std::int32_t> config_class,
+                  const LossOptions& loss,
+                  const NumericFeatures& features,
+                  std::size_t index,
+                  View view) {
+  const CorpusProblem& problem = corpus.problems()[index];
+  const auto combination =
+      find_combination(classes.combinations, combination_of(problem.problem, view));
+  if (!combination) {
+    return;
+  }
+  const float best_us = problem.times(view).best_us;
+  const std::vector<std::int32_t>& rows = classes.combinations[*combination].classes;
+  const std::size_t first = existing_.size();
+  std::vector<float> log_slowdown;
+  for (const CorpusCandidate& candidate : corpus.candidates(problem)) {
+    const std::int32_t id = config_class[candidate.config];
+    const auto row = std::ranges::lower_bound(rows, id);
+    if (id < 0 || row == rows.end() || *row != id || !corpus.holds(view, candidate)) {
+      continue;
+    }
+    log_slowdown.push_back(std::log(candidate.time_us / best_us));
+    existing_.push_back({static_cast<std::uint32_t>(row - rows.begin()), log_slowdown.back(), 0});
+  }
+  if (log_slowdown.empty()) {
+    return;
+  }
+  std::vector<float> target(log_slowdown.size());
+  target_distribution(loss.target, loss.sharpness, log_slowdown, best_us, target);
+  for (std::size_t i = 0; i < target.size(); ++i) {
+    existing_[first + i].target = target[i];
+  }
+  inputs_.insert(inputs_.end(), features.begin(), features.end());
+  const std::vector<float> rest = combination_input(classes.combinations, *combination);
+  inputs_.insert(inputs_.end(), rest.begin(), rest.end());
+  sample_of_[static_cast<std::size_t>(view)][index] = static_cast<std::int64_t>(samples_.size());
+  samples_.push_back({static_cast<std::uint32_t>(index),
+                      view,
+                      static_cast<std::uint32_t>(*combination),
+                      first,
+                      log_slowdown.size()});
 }
 
 }  // namespace reformer::model

@@ -5,6 +5,7 @@
 #include "model/features.h"
 #include "model/targets.h"
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -37,15 +38,17 @@ struct Normaliser {
 
 // One problem, ready for the network.
 struct Sample {
-  std::uint32_t problem = 0;      // index into the corpus
+  std::uint32_t problem = 0;  // index into the corpus
+  View view = View::kAll;
   std::uint32_t combination = 0;  // index into the class list's
   std::size_t first = 0;          // its existing classes
   std::size_t count = 0;
 };
 
-// The problems of a corpus as one class list and normaliser see them. Problems of an unknown
-// combination, or none of whose candidates is a class, have no sample: see sample_of().
-// Immutable; any number of threads.
+// The problems of a corpus as one class list and normaliser see them: f32 problems once in
+// each view that the class list knows. Problems of an unknown combination, or
+// none of whose candidates is a class, have no sample: see sample_of(). Immutable; any number of
+// threads.
 class Dataset {
  public:
   Dataset(const Corpus& corpus,
@@ -60,14 +63,24 @@ class Dataset {
     return std::span(existing_).subspan(sample.first, sample.count);
   }
   // Sample of a corpus problem, or -1.
-  [[nodiscard]] std::int64_t sample_of(std::size_t problem) const { return sample_of_[problem]; }
+  [[nodiscard]] std::int64_t sample_of(std::size_t problem, View view) const {
+    return sample_of_[static_cast<std::size_t>(view)][problem];
+  }
 
  private:
+  void add(const Corpus& corpus,
+           const ClassList& classes,
+           std::span<const std::int32_t> config_class,
+           const LossOptions& loss,
+           const NumericFeatures& features,
+           std::size_t index,
+           View view);
+
   std::size_t width_ = 0;
   std::vector<float> inputs_;  // [samples][width]
   std::vector<Sample> samples_;
   std::vector<Existing> existing_;
-  std::vector<std::int64_t> sample_of_;
+  std::array<std::vector<std::int64_t>, kViews.size()> sample_of_;  // [View][problems]
 };
 
 }  // namespace reformer::model

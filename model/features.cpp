@@ -329,7 +329,7 @@ std::uint64_t mix(std::uint64_t hash, std::string_view text) {  // FNV-1a
 
 }  // namespace
 
-Combination combination_of(const core::Problem& problem) {
+Combination combination_of(const core::Problem& problem, View view) {
   Combination combination;
   combination.operation = problem.operation;
   combination.mode = problem.mode;
@@ -344,6 +344,9 @@ Combination combination_of(const core::Problem& problem) {
   if (problem.groups() > 1) {
     combination.grouping = problem.w.dims[1] == 1 ? Grouping::kDepthwise : Grouping::kGrouped;
   }
+  if (problem.x.type == core::DataType::kF32) {
+    combination.view = view;
+  }
   return combination;
 }
 
@@ -357,6 +360,9 @@ std::string to_string(const Combination& combination) {
   text += kLayouts[static_cast<std::size_t>(combination.layout)];
   text += combination.spatial_rank == 3 ? " 3d " : " 2d ";
   text += kGroupings[static_cast<std::size_t>(combination.grouping)];
+  static constexpr std::array<std::string_view, kViews.size()> kSuffixes = {
+      "", " without tensor cores", " without tensor cores, deterministic"};
+  text += kSuffixes[static_cast<std::size_t>(combination.view)];
   return text;
 }
 
@@ -377,7 +383,9 @@ IndicatorFeatures indicator_features(const Combination& combination) {
   set(12, combination.layout);
   set(15, combination.grouping);
   indicators[18] = combination.spatial_rank == 3 ? 1.0F : 0.0F;
-  indicators[19] = combination.mode == core::ConvolutionMode::kConvolution ? 1.0F : 0.0F;
+  indicators[19] = flag(combination.mode == core::ConvolutionMode::kConvolution);
+  indicators[20] = flag(combination.view != View::kAll);
+  indicators[21] = flag(combination.view == View::kDeterministic);
   return indicators;
 }
 
@@ -390,7 +398,10 @@ std::uint64_t feature_schema_hash() {
   for (const std::string_view name : kNames) {
     hash = mix(hash, name);
   }
-  return mix(hash, "indicators: operation 3, type 9, layout 3, grouping 3, 3-D, convolution");
+  return mix(
+      hash,
+      "indicators: operation 3, type 9, layout 3, grouping 3, 3-D, convolution, without tensor "
+      "cores, deterministic");
 }
 
 }  // namespace reformer::model

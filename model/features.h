@@ -16,6 +16,24 @@ namespace reformer::model {
 
 enum class Grouping : std::uint8_t { kDense = 0, kGrouped = 1, kDepthwise = 2 };
 
+// What an application runs of an f32 problem's candidates; each view is part of the one before. An
+// application does not say what it refuses, and what is fast is another question in each view, so a
+// model learns them all. Of other types there is kAll alone.
+enum class View : std::uint8_t {
+  kAll = 0,
+  kWithoutTensorCores = 1,  // TF32 is refused
+  kDeterministic = 2        // and so are non-deterministic engines
+};
+inline constexpr std::array<View, 3> kViews = {
+    View::kAll, View::kWithoutTensorCores, View::kDeterministic};
+// The numerical notes of what is not in the view.
+[[nodiscard]] constexpr std::uint32_t refused_notes(View view) {
+  using namespace core::numerical_note;
+  return view == View::kAll                  ? 0
+         : view == View::kWithoutTensorCores ? kTensorCore
+                                             : kTensorCore | kNondeterministic;
+}
+
 // What decides which engines can run at all. A model ranks, for each combination it was trained on,
 // the classes that were seen there, and abstains for any other.
 struct Combination {
@@ -28,10 +46,12 @@ struct Combination {
   core::Layout layout = core::Layout::kNchw;  // kStrided: anything but one packed layout for all
   std::uint8_t spatial_rank = 2;
   Grouping grouping = Grouping::kDense;
+  View view = View::kAll;
   friend auto operator<=>(const Combination&, const Combination&) = default;
 };
-[[nodiscard]] Combination combination_of(const core::Problem& problem);
-// "fwd f16 nhwc 2d dense".
+// The view of a problem whose input is not f32 is kAll.
+[[nodiscard]] Combination combination_of(const core::Problem& problem, View view = View::kAll);
+// "fwd f16 nhwc 2d dense", "fwd f32 nhwc 2d dense without tensor cores", "... deterministic".
 [[nodiscard]] std::string to_string(const Combination& combination);
 
 // Numeric features of the problem itself: log2 of dims, products and ratios; divisibility; how
@@ -43,8 +63,8 @@ using NumericFeatures = std::array<float, kNumericFeatures>;
 // no allocation.
 void numeric_features(const core::Problem& problem, std::int32_t sm_count, NumericFeatures& out);
 
-// Indicators that are constant over a combination: operation, types, layout, rank, grouping.
-inline constexpr std::size_t kIndicatorFeatures = 20;
+// Indicators that are constant over a combination: operation, types, layout, rank, grouping, view.
+inline constexpr std::size_t kIndicatorFeatures = 22;
 using IndicatorFeatures = std::array<float, kIndicatorFeatures>;
 [[nodiscard]] IndicatorFeatures indicator_features(const Combination& combination);
 

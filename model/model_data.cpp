@@ -75,7 +75,8 @@ std::string wrong_combinations(const ModelData& data, std::size_t row_count) {
     }
     const Combination& known = combinations[c].combination;
     if (known.operation > core::Operation::kFilterGradient ||
-        known.layout > core::Layout::kStrided || known.grouping > Grouping::kDepthwise) {
+        known.layout > core::Layout::kStrided || known.grouping > Grouping::kDepthwise ||
+        known.view > View::kDeterministic) {
       return "unknown combination";
     }
   }

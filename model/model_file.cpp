@@ -19,7 +19,7 @@ namespace reformer::model {
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'R', 'F', 'M', 'O', 'D', 'E', 'L', '\x1a'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{1} << 30;
 
 core::Error corrupt(std::string what) {
@@ -190,6 +190,7 @@ void visit(Archive& archive, T& classes) {
   archive(c.layout);
   archive(c.spatial_rank);
   archive(c.grouping);
+  archive(c.view);
   archive(classes.classes);
 }
 

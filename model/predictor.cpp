@@ -6,8 +6,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 namespace reformer::model {
 namespace {
@@ -29,10 +32,49 @@ std::uint64_t packed_key(const Combination& c) {
                           static_cast<unsigned>(c.compute_type),
                           static_cast<unsigned>(c.layout),
                           static_cast<unsigned>(c.spatial_rank),
-                          static_cast<unsigned>(c.grouping)}) {
+                          static_cast<unsigned>(c.grouping),
+                          static_cast<unsigned>(c.view)}) {
     key = key * 16 + (part & 15U);
   }
   return key;
+}
+
+constexpr FilterSet kAllFilters = ~FilterSet{0};
+// A narrower view's part of an answer's entries and engines is one in so many.
+constexpr std::size_t kShareOfView = 4;
+
+bool is_in(View view, std::uint32_t numerical_notes) {
+  return (numerical_notes & refused_notes(view)) == 0;
+}
+
+// The application filters that pass something of the wider view that the narrower one lacks.
+FilterSet filters_between(View wider, View narrower) {
+  core::DecisionEntry lacking;
+  lacking.numerical_notes = refused_notes(narrower) & ~refused_notes(wider);
+  return filters_passed_by(lacking);
+}
+
+// Puts the entries of the narrower view before the first of the wider one's that are in it too, but
+// not before the first of all.
+void merge(View narrower,
+           std::vector<core::DecisionEntry> own,
+           std::vector<core::DecisionEntry>& entries) {
+  if (entries.empty()) {
+    entries = std::move(own);
+    return;
+  }
+  std::erase_if(own, [&entries](const core::DecisionEntry& entry) {
+    return entry.config == entries.front().config;
+  });
+  const auto second = entries.begin() + 1;
+  const auto is_own = [&own](const core::DecisionEntry& entry) {
+    return std::ranges::find(own, entry.config, &core::DecisionEntry::config) != own.end();
+  };
+  entries.erase(std::remove_if(second, entries.end(), is_own), entries.end());
+  const auto place = std::find_if(second, entries.end(), [narrower](const auto& entry) {
+    return is_in(narrower, entry.numerical_notes);
+  });
+  entries.insert(place, own.begin(), own.end());
 }
 
 // Of whatever the judge says, NaN included.
@@ -76,15 +118,43 @@ struct Predictor::Impl {
     std::ranges::copy(c.output_bias, output_bias.begin());
   }
 
-  std::uint32_t combination(const core::Problem& problem) const {
+  // A view that training had nothing of its own for is the one before.
+  std::uint32_t combination(const core::Problem& problem, View view) const {
     if (problem.fusion != 0) {
       return kUnknown;
     }
-    const Combination c = combination_of(problem);
+    const std::uint32_t found = find(combination_of(problem, view));
+    return found == kUnknown && view == View::kDeterministic
+               ? find(combination_of(problem, View::kWithoutTensorCores))
+               : found;
+  }
+
+  std::uint32_t find(const Combination& c) const {
     const auto found = std::ranges::lower_bound(keys, packed_key(c));
     const auto index = static_cast<std::size_t>(found - keys.begin());
     const bool known = found != keys.end() && data.classes.combinations[index].combination == c;
     return known ? static_cast<std::uint32_t>(index) : kUnknown;
+  }
+
+  // The views that an answer is made of, the widest first: without those that the constraints leave
+  // nothing of, and without that of determinism where training had none such. None where f32 is not
+  // known without tensor cores, for who would take such an answer?
+  std::span<const View> views_for(const core::Problem& problem,
+                                  const core::Constraints& constraints) const {
+    if (problem.x.type != core::DataType::kF32) {
+      return std::span(kViews).first(1);
+    }
+    const auto known = [&](View view) { return find(combination_of(problem, view)) != kUnknown; };
+    if (!known(View::kWithoutTensorCores)) {
+      return {};
+    }
+    const std::size_t end = known(View::kDeterministic) ? kViews.size() : kViews.size() - 1;
+    std::size_t widest = 0;
+    while (widest + 1 < end &&
+           (refused_notes(kViews[widest + 1]) & ~constraints.forbidden_numerical_notes) == 0) {
+      ++widest;
+    }
+    return std::span(kViews).subspan(widest, end - widest);
   }
 
   bool knows(const core::Context& context) const {
@@ -124,6 +194,7 @@ struct Predictor::Scratch::Impl {
 struct Predictor::Batch {
   const Predictor::Impl& model;
   Scratch::Impl& memory;
+  View view = View::kAll;
   std::size_t samples = 0;
 
   // Drops unknown problems and puts the others in the order of their combinations.
@@ -132,7 +203,7 @@ struct Predictor::Batch {
       out[i].count = 0;
       out[i].confidence = 0;
       out[i].abstained = true;
-      const std::uint32_t combination = model.combination(problems[i]);
+      const std::uint32_t combination = model.combination(problems[i], view);
       if (combination == kUnknown) {
         continue;
       }
@@ -261,19 +332,21 @@ bool Predictor::knows(const core::Context& context) const {
 void Predictor::rank(const core::Problem& problem,
                      std::size_t count,
                      Scratch& scratch,
-                     Ranking& out) const {
-  rank_batch({&problem, 1}, count, scratch, {&out, 1});
+                     Ranking& out,
+                     View view) const {
+  rank_batch({&problem, 1}, count, scratch, {&out, 1}, view);
 }
 
 void Predictor::rank_batch(std::span<const core::Problem> problems,
                            std::size_t count,
                            Scratch& scratch,
-                           std::span<Ranking> out) const {
+                           std::span<Ranking> out,
+                           View view) const {
   count = std::clamp<std::size_t>(count, 1, kMaxRanked);
   for (std::size_t first = 0; first < problems.size(); first += kBatch) {
     const std::size_t size = std::min(kBatch, problems.size() - first);
     const std::span<Ranking> rankings = out.subspan(first, size);
-    Batch batch{*impl_, *scratch.impl_};
+    Batch batch{*impl_, *scratch.impl_, view};
     batch.collect(problems.subspan(first, size), rankings);
     if (batch.samples == 0) {
       continue;
@@ -297,6 +370,41 @@ void Predictor::rank_batch(std::span<const core::Problem> problems,
   }
 }
 
+core::Decision Predictor::choose(const core::Problem& problem,
+                                 View view,
+                                 const core::Constraints& constraints,
+                                 const core::BuildPolicy& policy,
+                                 const Part& part,
+                                 Scratch& scratch) const {
+  core::Decision decision;
+  Ranking ranking;
+  rank(problem, 1, scratch, ranking, view);
+  decision.confidence = ranking.confidence;
+  if (ranking.abstained || ranking.count == 0) {
+    return decision;
+  }
+  // rank() left this problem's logits and judgement in the scratch memory.
+  const Batch batch{.model = *impl_, .memory = *scratch.impl_, .samples = 1};
+  const std::span<float> logits = batch.logits(0);
+  const double best_us = sane_time_us(scratch.impl_->judgements[0].log2_best_us);
+  const std::uint32_t combination = scratch.impl_->combinations[0];
+  const auto& classes = impl_->data.classes.combinations[combination].classes;
+  const Cover cover = choose_cover(impl_->coverable[combination],
+                                   logits,
+                                   {.constraints = constraints,
+                                    .policy = policy,
+                                    .times = {impl_->target, impl_->data.info.sharpness, best_us},
+                                    .filters = part.filters,
+                                    .max_entries = part.entries,
+                                    .max_engines = part.engines});
+  decision.source = core::Source::kPredicted;
+  decision.entries.reserve(core::kMaxDecisionEntries);
+  for (std::size_t i = 0; i < cover.count; ++i) {
+    decision.entries.push_back(class_entry(classes[cover.rows[i]]));
+  }
+  return decision;
+}
+
 core::Decision Predictor::decide(const core::Context& context,
                                  const core::Problem& problem,
                                  const core::Constraints& constraints,
@@ -309,29 +417,27 @@ core::Decision Predictor::decide(const core::Context& context,
   if (!impl_->knows(context)) {
     return decision;
   }
-  Ranking ranking;
-  rank(problem, 1, scratch, ranking);
-  decision.confidence = ranking.confidence;
-  if (ranking.abstained || ranking.count == 0) {
-    return decision;
+  max_entries = std::min(max_entries, core::kMaxDecisionEntries);
+  const std::span<const View> views = impl_->views_for(problem, constraints);
+  Part left{max_entries, max_engines, 0};
+  std::vector<core::DecisionEntry> entries;
+  for (std::size_t i = views.size(); i-- > 0;) {  // the narrowest first
+    Part part = i == 0 ? left : Part{max_entries / kShareOfView, max_engines / kShareOfView, 0};
+    left = {left.entries - part.entries, left.engines - part.engines, 0};
+    part.filters = i + 1 < views.size() ? filters_between(views[i], views[i + 1]) : kAllFilters;
+    core::Constraints refusing = constraints;
+    refusing.forbidden_numerical_notes |= refused_notes(views[i]);
+    core::Decision chosen = choose(problem, views[i], refusing, policy, part, scratch);
+    decision.confidence = chosen.confidence;
+    if (chosen.source != core::Source::kPredicted) {
+      return decision;
+    }
+    if (i + 1 < views.size()) {
+      merge(views[i + 1], std::move(entries), chosen.entries);
+    }
+    entries = std::move(chosen.entries);
   }
-  // rank() left this problem's logits and judgement in the scratch memory.
-  const Batch batch{*impl_, *scratch.impl_, 1};
-  const std::span<float> logits = batch.logits(0);
-  const double best_us = sane_time_us(scratch.impl_->judgements[0].log2_best_us);
-  const std::uint32_t combination = scratch.impl_->combinations[0];
-  const auto& classes = impl_->data.classes.combinations[combination].classes;
-  const Cover cover = choose_cover(impl_->coverable[combination],
-                                   logits,
-                                   {.constraints = constraints,
-                                    .policy = policy,
-                                    .times = {impl_->target, impl_->data.info.sharpness, best_us},
-                                    .max_entries = max_entries,
-                                    .max_engines = max_engines});
-  decision.entries.reserve(cover.count);
-  for (std::size_t i = 0; i < cover.count; ++i) {
-    decision.entries.push_back(class_entry(classes[cover.rows[i]]));
-  }
+  decision.entries = std::move(entries);
   decision.source = decision.entries.empty() ? core::Source::kAbstain : core::Source::kPredicted;
   return decision;
 }

@@ -4,6 +4,7 @@
 #include "core/device.h"
 #include "core/problem.h"
 #include "core/result.h"
+#include "model/features.h"
 
 #include <array>
 #include <cstdint>
@@ -82,12 +83,18 @@ class Predictor {
 
   // Ranks the classes for a canonical problem: the best `count` (at most kMaxRanked) by logit.
   // Abstains without ranking (count 0) on fused problems and types it has no classes for.
-  void rank(const core::Problem& problem, std::size_t count, Scratch& scratch, Ranking& out) const;
+  // `view`: of an f32 problem, as whom it is ranked for.
+  void rank(const core::Problem& problem,
+            std::size_t count,
+            Scratch& scratch,
+            Ranking& out,
+            View view = View::kAll) const;
   // Faster than one by one where problems share operation, types and layout.
   void rank_batch(std::span<const core::Problem> problems,
                   std::size_t count,
                   Scratch& scratch,
-                  std::span<Ranking> out) const;
+                  std::span<Ranking> out,
+                  View view = View::kAll) const;
 
   // What is known of a class from training: configuration, notes (kRarelyListed among them), median
   // workspace and build time.
@@ -106,8 +113,13 @@ class Predictor {
   // `max_engines` distinct engines, because building an engine descriptor costs the client 0.35 ms.
   // The building of a class that is compiled at run time is part of its expected cost
   // (CoverRequest). Entries that may not exist for this problem have the note kRarelyListed.
-  // Source kPredicted, or kAbstain without entries. A context that the model was not trained for
-  // (another GPU or cuDNN version) always abstains. Allocates the decision only.
+  //
+  // Of f32 problems each view that the constraints allow is ranked: the first entry that an
+  // application may run is the best of its own view (unless it is the first of a wider one).
+  //
+  // Source kPredicted, or kAbstain without entries: for a context that the model was not trained
+  // for (another GPU or cuDNN version), for combinations that it does not know (f32 without tensor
+  // cores among them), and where its judge says so. Allocates the decision only.
   [[nodiscard]] core::Decision decide(const core::Context& context,
                                       const core::Problem& problem,
                                       const core::Constraints& constraints,
@@ -119,6 +131,19 @@ class Predictor {
  private:
   struct Impl;
   struct Batch;
+  // What a view's part of an answer may hold at most, and is to cover.
+  struct Part {
+    std::size_t entries = 0;
+    std::size_t engines = 0;
+    std::uint32_t filters = 0;  // a FilterSet
+  };
+  // One view's part of an answer: kPredicted, perhaps without entries, or kAbstain.
+  [[nodiscard]] core::Decision choose(const core::Problem& problem,
+                                      View view,
+                                      const core::Constraints& constraints,
+                                      const core::BuildPolicy& policy,
+                                      const Part& part,
+                                      Scratch& scratch) const;
   explicit Predictor(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -33,11 +33,14 @@ FitOptions fit_options(const TrainOptions& options, std::size_t inputs) {
   return fit;
 }
 
+// Those of the view that all problems have come first.
 std::vector<std::size_t> samples_of(const Dataset& data, std::span<const std::size_t> problems) {
   std::vector<std::size_t> samples;
-  for (const std::size_t problem : problems) {
-    if (const std::int64_t sample = data.sample_of(problem); sample >= 0) {
-      samples.push_back(static_cast<std::size_t>(sample));
+  for (const View view : kViews) {
+    for (const std::size_t problem : problems) {
+      if (const std::int64_t sample = data.sample_of(problem, view); sample >= 0) {
+        samples.push_back(static_cast<std::size_t>(sample));
+      }
     }
   }
   return samples;
@@ -59,7 +62,7 @@ std::vector<JudgeSample> judge_samples(const Corpus& corpus,
           samples,
           [&](std::size_t index, std::span<const float>, std::span<const float> logits) {
             const Sample& sample = data.samples()[index];
-            const CorpusProblem& problem = corpus.problems()[sample.problem];
+            const CorpusTimes& times = corpus.problems()[sample.problem].times(sample.view);
             NumericFeatures numeric{};
             std::copy_n(data.input(index), kNumericFeatures, numeric.begin());
             RankFeatures rank{};
@@ -72,10 +75,10 @@ std::vector<JudgeSample> judge_samples(const Corpus& corpus,
                     .out;
             std::ranges::copy(rank, next);
             judged.log_slowdown = choose(data.existing(sample), logits).log_slowdown;
-            if (problem.heuristic_a_us > 0) {
-              judged.heuristic_log_slowdown = std::log(problem.heuristic_a_us / problem.best_us);
+            if (times.heuristic_a_us > 0) {
+              judged.heuristic_log_slowdown = std::log(times.heuristic_a_us / times.best_us);
             }
-            judged.log2_best_us = std::log2(problem.best_us);
+            judged.log2_best_us = std::log2(times.best_us);
             result.push_back(judged);
           });
   return result;
@@ -162,7 +165,7 @@ class Run {
       judged = judged_validation;
     }
     model.calibration = fit_calibration(judged, judged_validation, options_.seed);
-    add_metrics(model, judged_validation, fitted);
+    add_metrics(model, judged_validation, count_whole(data, validation), fitted);
     model.info.name = options_.name.empty() ? default_name(model) : options_.name;
     return model;
   }
@@ -284,10 +287,19 @@ class Run {
                          samples_of(data, held_out));
   }
 
-  // Figures over the validation problems.
+  static std::size_t count_whole(const Dataset& data, std::span<const std::size_t> samples) {
+    return static_cast<std::size_t>(std::ranges::count_if(samples, [&data](std::size_t sample) {
+      return data.samples()[sample].view == View::kAll;
+    }));
+  }
+
+  // Figures over the validation problems: `judged`, of which the first `whole` are of the view
+  // kAll.
   static void add_metrics(ModelData& model,
-                          std::span<const JudgeSample> validation,
+                          std::span<const JudgeSample> judged,
+                          std::size_t whole,
                           const FitResult& fitted) {
+    const std::span<const JudgeSample> validation = judged.first(whole);
     double chosen = 0;
     double heuristic = 0;
     double served = 0;
@@ -308,6 +320,16 @@ class Run {
                           {"validation_heuristic_a_geomean_slowdown", std::exp(heuristic / n)},
                           {"validation_abstained", static_cast<double>(abstained)},
                           {"best_epoch", static_cast<double>(fitted.best_epoch)}};
+    double sum = 0;
+    for (const JudgeSample& sample : judged.subspan(whole)) {
+      sum += static_cast<double>(sample.log_slowdown);
+    }
+    const auto narrower = static_cast<double>(judged.size() - whole);
+    if (narrower > 0) {
+      model.info.metrics.emplace_back("validation_views", narrower);
+      model.info.metrics.emplace_back("validation_views_geomean_slowdown",
+                                      std::exp(sum / narrower));
+    }
   }
 
   const Corpus& corpus_;

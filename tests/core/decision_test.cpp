@@ -130,4 +130,25 @@ BOOST_AUTO_TEST_CASE(baselines_take_the_first_timed_candidate_of_their_list) {
   BOOST_TEST(first_of_heuristic_b(record) == nullptr);
 }
 
+BOOST_AUTO_TEST_CASE(without_what_is_refused_the_others_move_up) {
+  Record record = record_of({timed(1, 30), timed(2, 10), timed(3, 20), timed(4, 5)});
+  record.candidates[0].rank_a = 2;
+  record.candidates[1].rank_a = 0;
+  record.candidates[2].rank_a = 1;
+  record.candidates[2].rank_b = 7;
+  record.candidates[1].numerical_notes =
+      numerical_note::kTensorCore | numerical_note::kNondeterministic;
+  record.candidates[2].numerical_notes = numerical_note::kNondeterministic;
+  const Record left = without_notes(record, numerical_note::kTensorCore);
+  BOOST_REQUIRE(left.candidates.size() == 3U);
+  BOOST_TEST((left.key.problem == record.key.problem));
+  BOOST_TEST(left.candidates[0].rank_a == 1);
+  BOOST_TEST(left.candidates[1].rank_a == 0);
+  BOOST_TEST(left.candidates[1].rank_b == 0);
+  BOOST_TEST(left.candidates[2].rank_a == kNoRank);
+  BOOST_TEST(first_of_heuristic_a(left)->config.engine() == 3);
+  const auto both = numerical_note::kTensorCore | numerical_note::kNondeterministic;
+  BOOST_TEST(without_notes(record, both).candidates.size() == 2U);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -113,6 +113,49 @@ BOOST_AUTO_TEST_CASE(eval_agrees_with_figures_computed_by_hand) {
   BOOST_TEST(report.at("inference_us").at("p50").get<double>() > 0);
 }
 
+// Class 0 uses tensor cores, so that of f32 the model's class 1 is judged against class 2.
+BOOST_AUTO_TEST_CASE(eval_sees_f32_as_an_application_that_refuses_tensor_cores) {
+  const testing::TemporaryFolder folder;
+  std::vector<core::Record> records = toy_records();
+  const std::string shape = " n1 c8 h8 w8 k8 r3 s3";
+  std::vector<core::Candidate> candidates = {
+      timed(0, 10, 0), timed(1, 22, 1), timed(2, 20, 2), timed(4, 60, 11)};
+  candidates[0].numerical_notes = core::numerical_note::kTensorCore;
+  candidates[2].numerical_notes = core::numerical_note::kNondeterministic;
+  records.push_back(testing::record("fwd f32 nchw pad1" + shape, candidates));
+  candidates.resize(1);
+  records.push_back(testing::record("fwd f32 nchw pad2" + shape, candidates));
+  write_records(folder.file("toy.jsonl"), records);
+  BOOST_REQUIRE(write_model(testing::fixed_ranking_model(5), folder.file("m.reformer")).ok());
+  const auto outcome = reformerctl({"--json",
+                                    "eval",
+                                    "--model",
+                                    folder.file("m.reformer"),
+                                    "--data",
+                                    folder.file("toy.jsonl"),
+                                    "--without-tensor-cores"});
+  BOOST_REQUIRE_MESSAGE(outcome.exit_code == 0, outcome.err);
+  const json report = json::parse(outcome.out);
+  BOOST_TEST(report.at("problems") == 2);
+  BOOST_TEST(report.at("other_type") == 3);
+  BOOST_TEST(report.at("nothing_timed") == 1);
+  check_near(report.at("model"), 1.1, "max_slowdown");
+  check_near(report.at("model"), std::sqrt(1.1 * 1.04), "geomean_slowdown");
+  check_near(report.at("baselines").at("heuristic_a"), std::sqrt(1.1), "geomean_slowdown");
+
+  // The second record's class 2 is not deterministic: class 1 is the fastest then.
+  const auto narrower = reformerctl({"--json",
+                                     "eval",
+                                     "--model",
+                                     folder.file("m.reformer"),
+                                     "--data",
+                                     folder.file("toy.jsonl"),
+                                     "--without-tensor-cores",
+                                     "--deterministic"});
+  BOOST_REQUIRE_MESSAGE(narrower.exit_code == 0, narrower.err);
+  check_near(json::parse(narrower.out).at("model"), std::sqrt(1.04), "geomean_slowdown");
+}
+
 // Class 0 takes 0.2 s to compile and 10 us to run where the others take 20 us or more.
 BOOST_AUTO_TEST_CASE(eval_applies_the_build_policy) {
   const testing::TemporaryFolder folder;

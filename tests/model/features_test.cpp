@@ -174,6 +174,21 @@ BOOST_AUTO_TEST_CASE(combinations_differ_in_all_that_decides_which_engines_run) 
                            "fwd f32 ncdhw n1 c8 d8 h8 w8 k8 t3 r3 s3"}) {
     BOOST_TEST(seen.insert(combination_of(testing::problem(text))).second, text);
   }
+  const auto refused = [](const char* text) {
+    return combination_of(testing::problem(text), View::kWithoutTensorCores);
+  };
+  const Combination f32 = refused("fwd f32 nchw n1 c8 h8 w8 k8 r3 s3");
+  BOOST_TEST(seen.insert(f32).second);
+  BOOST_TEST(to_string(f32) == "fwd f32 nchw 2d dense without tensor cores");
+  BOOST_TEST(seen.contains(refused("fwd f16 nchw n1 c8 h8 w8 k8 r3 s3")));
+  Combination with = f32;
+  with.view = View::kAll;
+  BOOST_TEST((indicator_features(f32) != indicator_features(with)));
+  Combination deterministic = f32;
+  deterministic.view = View::kDeterministic;
+  BOOST_TEST(to_string(deterministic) ==
+             "fwd f32 nchw 2d dense without tensor cores, deterministic");
+  BOOST_TEST((indicator_features(f32) != indicator_features(deterministic)));
 }
 
 BOOST_AUTO_TEST_CASE(hostile_problems_give_features_in_range) {

@@ -95,7 +95,7 @@ BOOST_AUTO_TEST_CASE(seen_classes_were_sighted_often_enough) {
                                    {testing::timed(2, 10), testing::timed(1, 20)}));
   const ClassList list = make_class_list(corpus, testing::all_of(corpus), {ClassChoice::kSeen, 2});
   BOOST_TEST(list.classes.size() == 3U);
-  BOOST_REQUIRE(list.combinations.size() == 2U);
+  BOOST_REQUIRE(list.combinations.size() == 3U);  // f32 with and without tensor cores
   for (const CombinationClasses& combination : list.combinations) {
     const bool half = combination.combination.type == core::DataType::kF16;
     BOOST_TEST(combination.classes.size() == (half ? 3U : 2U));
@@ -161,6 +161,39 @@ BOOST_AUTO_TEST_CASE(contenders_are_asked_for_where_there_are_many_problems) {
   BOOST_TEST(engines(3000) == 1U);
 }
 
+// Engines 3 and 6 use tensor cores, engine 2 is not deterministic.
+BOOST_AUTO_TEST_CASE(f32_is_seen_as_each_application_runs_it) {
+  Corpus corpus;
+  std::vector<core::Candidate> candidates = {testing::timed(1, 40, 2),
+                                             testing::timed(3, 10, 0),
+                                             testing::timed(6, 20, 1),
+                                             testing::timed(2, 30, 3)};
+  candidates[1].numerical_notes = candidates[2].numerical_notes = core::numerical_note::kTensorCore;
+  candidates[3].numerical_notes = core::numerical_note::kNondeterministic;
+  (void)corpus.add(testing::record("fwd f32 nhwc n1 c8 h8 w8 k8 r3 s3", candidates));
+  (void)corpus.add(testing::record("fwd f16 nhwc n1 c8 h8 w8 k8 r3 s3", candidates));
+  (void)corpus.add(
+      testing::record("fwd f32 nhwc n2 c8 h8 w8 k8 r3 s3", {candidates[1], candidates[2]}));
+  const std::vector<std::size_t> all = testing::all_of(corpus);
+  const ClassList list = make_class_list(corpus, all, {ClassChoice::kSeen, 1});
+  BOOST_TEST(list.combinations.size() == 4U);
+  const Dataset data(corpus, list, fit_normaliser(corpus, all), LossOptions{});
+  BOOST_REQUIRE(data.samples().size() == 5U);
+  BOOST_TEST(data.sample_of(1, View::kWithoutTensorCores) == -1);
+  BOOST_TEST(data.sample_of(2, View::kWithoutTensorCores) == -1);  // nothing is left of it
+  const auto sample = data.sample_of(0, View::kWithoutTensorCores);
+  BOOST_REQUIRE(sample >= 0);
+  const Sample& refused = data.samples()[static_cast<std::size_t>(sample)];
+  BOOST_TEST(list.combinations[refused.combination].classes.size() == 2U);
+  BOOST_REQUIRE(refused.count == 2U);
+  BOOST_TEST(std::abs(data.existing(refused)[0].log_slowdown - std::log(4.0F / 3)) < 1e-6);
+  BOOST_TEST(data.existing(refused)[1].log_slowdown == 0);
+  BOOST_TEST(corpus.problems()[0].times(View::kWithoutTensorCores).heuristic_a_us == 40);
+  const auto narrowest = data.sample_of(0, View::kDeterministic);
+  BOOST_REQUIRE(narrowest >= 0);
+  BOOST_TEST(data.samples()[static_cast<std::size_t>(narrowest)].count == 1U);
+}
+
 // Engine 1 is within 3 % of the best everywhere but once; there it needs engine 2.
 BOOST_AUTO_TEST_CASE(covering_classes_are_few_and_reach_three_per_cent) {
   Corpus corpus;
@@ -182,8 +215,16 @@ BOOST_AUTO_TEST_CASE(targets_of_a_sample_are_over_its_existing_classes) {
   const std::vector<std::size_t> all = testing::all_of(corpus);
   const ClassList list = make_class_list(corpus, all, {ClassChoice::kSeen, 1});
   const Dataset data(corpus, list, fit_normaliser(corpus, all), LossOptions{});
-  BOOST_TEST(data.samples().size() == corpus.problems().size());
+  const auto f32 = std::ranges::count_if(corpus.problems(), [](const CorpusProblem& problem) {
+    return problem.problem.x.type == core::DataType::kF32;
+  });
+  BOOST_TEST(f32 > 20);
+  BOOST_TEST(data.samples().size() == corpus.problems().size() + static_cast<std::size_t>(f32));
   for (const Sample& sample : data.samples()) {
+    const CorpusProblem& problem = corpus.problems()[sample.problem];
+    const auto allowed = std::ranges::count_if(
+        corpus.candidates(problem),
+        [&](const CorpusCandidate& candidate) { return corpus.holds(sample.view, candidate); });
     double sum = 0;
     float least = 1;
     for (const Existing& existing : data.existing(sample)) {
@@ -191,7 +232,7 @@ BOOST_AUTO_TEST_CASE(targets_of_a_sample_are_over_its_existing_classes) {
       least = std::min(least, existing.log_slowdown);
       BOOST_REQUIRE(existing.row < list.combinations[sample.combination].classes.size());
     }
-    BOOST_TEST(sample.count == corpus.problems()[sample.problem].count);
+    BOOST_TEST(sample.count == static_cast<std::size_t>(allowed));
     BOOST_TEST(std::abs(sum - 1) < 1e-5);
     BOOST_TEST(std::abs(least) < 1e-6);
   }

@@ -56,7 +56,8 @@ ModelData golden_model(const NetworkShape& shape) {
   data.classes.combinations.clear();
   for (const char* text :
        {"fwd f16 nhwc n1 c8 h8 w8 k8 r3 s3", "wgrad f32 ncdhw n1 c8 d4 h8 w8 k8 t3 r3 s3 grp8"}) {
-    data.classes.combinations.push_back({combination_of(testing::problem(text)), {}});
+    data.classes.combinations.push_back(
+        {combination_of(testing::problem(text), View::kDeterministic), {}});  // of f32
   }
   data.combination_rows = {{0, 1, 2}, {3, 4}};
   data.classes.combinations[0].classes = {0, 1, 2};

@@ -34,22 +34,22 @@ inline constexpr std::array<double, 48> kTransformerBlock = {
     -0.416522189103, -0.232573758848, 0.20631114537, -0.0402333555516,
 };
 inline constexpr std::array<double, 3> kGammaNetwork0 = {
-    0.278486940876, 0.0750188588307, 0.127763002175,
+    0.22606125053, -0.0771758866985, 0.188558306665,
 };
 inline constexpr std::array<double, 3> kMlpNetwork0 = {
-    -0.0524590893104, -0.0435711807777, -0.160581678121,
+    0.0694000648623, -0.0882403560288, -0.148668459622,
 };
 inline constexpr std::array<double, 3> kTransformerNetwork0 = {
-    1.00885288932, -0.0783847460113, 0.110935818015,
+    0.669379707523, -0.179192084471, -0.0484735197827,
 };
 inline constexpr std::array<double, 2> kGammaNetwork1 = {
-    -0.0997436773281, -0.115090083825,
+    -0.149631266884, -0.117647274741,
 };
 inline constexpr std::array<double, 2> kMlpNetwork1 = {
-    -0.199917390576, -0.0371968872164,
+    -0.262907966449, -0.0456631288232,
 };
 inline constexpr std::array<double, 2> kTransformerNetwork1 = {
-    -0.491618406679, 0.15762734392,
+    -0.235705597591, -0.118220127808,
 };
 inline constexpr std::array<double, 4> kRatioTarget = {
     0.252358146897, 0.324034274723, 0.119205547906, 0.304402030474,
@@ -67,7 +67,7 @@ inline constexpr std::array<double, 4> kLosses = {
     2.19624986355, 2.8218870132, 0.542467065102, 2.46587679905,
 };
 inline constexpr std::array<double, 4> kJudgement = {
-    0.578455826093, 2.05574438049, -1.30829950103, 0.0758280927758,
+    0.41649895834, 0.317404551054, -0.293255824698, -0.00576685925088,
 };
 
 }  // namespace reformer::model::golden

@@ -16,6 +16,7 @@
 #include <functional>
 #include <iterator>
 #include <numeric>
+#include <set>
 #include <vector>
 
 namespace reformer::model {
@@ -227,6 +228,82 @@ BOOST_AUTO_TEST_CASE(a_decision_obeys_the_constraints_and_the_limits) {
   BOOST_TEST((foreign.source == core::Source::kAbstain));
   BOOST_TEST(foreign.entries.empty());
   BOOST_TEST(!predictor->knows(other));
+}
+
+// Classes 0, 1 and 3 use tensor cores, 5 and 6 are not deterministic. Without tensor cores the
+// ranking is 5, 4, 2, 6, 7; deterministic it is 7, 2, 4.
+ModelData model_of_three_views() {
+  ModelData data = testing::fixed_ranking_model(8);
+  for (const std::size_t index : {0, 1, 3}) {
+    data.classes.classes[index].entry.numerical_notes = core::numerical_note::kTensorCore;
+  }
+  for (const std::size_t index : {5, 6}) {
+    data.classes.classes[index].entry.numerical_notes = core::numerical_note::kNondeterministic;
+  }
+  data.classes.combinations[1].classes = {2, 4, 5, 6, 7};
+  data.combination_rows[1] = {4, 3, 2, 5, 6};
+  data.classes.combinations[2].classes = {2, 4, 7};
+  data.combination_rows[2] = {4, 5, 3};
+  return data;
+}
+
+std::vector<std::int32_t> engines_for_f32(const ModelData& data,
+                                          std::size_t max_entries,
+                                          std::uint32_t forbidden = 0) {
+  const auto predictor = testing::predictor_of(data);
+  Predictor::Scratch scratch(*predictor);
+  core::Constraints constraints;
+  constraints.forbidden_numerical_notes = forbidden;
+  const core::Decision decision =
+      predictor->decide(testing::sample_context(),
+                        testing::problem("fwd f32 nchw n4 c8 h8 w8 k8 r3 s3"),
+                        constraints,
+                        {},
+                        max_entries,
+                        max_entries,
+                        scratch);
+  BOOST_TEST((decision.source == core::Source::kPredicted) == !decision.entries.empty());
+  std::vector<std::int32_t> engines;
+  for (const core::DecisionEntry& entry : decision.entries) {
+    engines.push_back(entry.config.engine());
+  }
+  return engines;
+}
+
+BOOST_AUTO_TEST_CASE(an_answer_for_f32_is_right_for_whoever_takes_it) {
+  using Engines = std::vector<std::int32_t>;
+  const ModelData data = model_of_three_views();
+  const auto first_in = [](const Engines& engines, const Engines& view) {
+    const auto found = std::ranges::find_first_of(engines, view);
+    return found == engines.end() ? -1 : *found;
+  };
+  for (std::size_t max_entries = 4; max_entries <= 16; ++max_entries) {
+    const Engines engines = engines_for_f32(data, max_entries);
+    BOOST_TEST(engines.size() <= max_entries);
+    BOOST_TEST(std::set<std::int32_t>(engines.begin(), engines.end()).size() == engines.size());
+    BOOST_TEST(engines[0] == 0);
+    BOOST_TEST(first_in(engines, {2, 4, 5, 6, 7}) == 5);
+    BOOST_TEST(first_in(engines, {2, 4, 7}) == 7);
+  }
+  BOOST_TEST((engines_for_f32(data, 1) == Engines{0}));
+  constexpr std::uint32_t kTensorCore = core::numerical_note::kTensorCore;
+  constexpr std::uint32_t kBoth = kTensorCore | core::numerical_note::kNondeterministic;
+  BOOST_TEST((engines_for_f32(data, 16, kTensorCore) == Engines{5, 6, 7, 2, 4}));
+  BOOST_TEST((engines_for_f32(data, 16, kBoth) == Engines{7, 2, 4}));
+
+  ModelData plain_first = model_of_three_views();  // the first of all stays so
+  plain_first.classes.classes[0].entry.numerical_notes = 0;
+  const Engines engines = engines_for_f32(plain_first, 16);
+  BOOST_TEST(engines[0] == 0);
+  BOOST_TEST(first_in(engines, {2, 4, 5, 6, 7}) == 5);
+
+  ModelData with_alone = model_of_three_views();
+  for (const std::size_t index : {1, 2}) {
+    Combination& other = with_alone.classes.combinations[index].combination;
+    other.spatial_rank = 3;
+    other.view = index == 1 ? View::kAll : View::kWithoutTensorCores;
+  }
+  BOOST_TEST(engines_for_f32(with_alone, 16).empty());
 }
 
 BOOST_AUTO_TEST_CASE(a_kernel_that_is_compiled_at_run_time_must_be_worth_it) {

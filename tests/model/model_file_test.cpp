@@ -154,9 +154,9 @@ BOOST_AUTO_TEST_CASE(a_foreign_file_is_refused_with_the_reason) {
   BOOST_TEST(contains(reason({raw, raw + text.size()}), "not a model file"));
 
   Bytes version = sample_bytes();
-  version[kVersionAt] = std::byte{2};
+  version[kVersionAt] = std::byte{1};
   seal(version);
-  BOOST_TEST(reason(version) == "model file format 2; this program reads 1");
+  BOOST_TEST(reason(version) == "model file format 1; this program reads 2");
   BOOST_TEST((code(version) == core::ErrorCode::kUnsupported));
 
   Bytes schema = sample_bytes();

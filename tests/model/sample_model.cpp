@@ -93,6 +93,8 @@ core::Record made_up_record(std::uint32_t n) {
                                static_cast<float>(std::exp2(work - 16) * slowdown),
                                rank,
                                static_cast<std::int16_t>(9 - engine)));
+    // Of f32 too: every third engine uses tensor cores.
+    candidates.back().numerical_notes = engine % 3 == 0 ? core::numerical_note::kTensorCore : 0;
   }
   return record(text, std::move(candidates));
 }
@@ -131,10 +133,13 @@ ModelData fixed_ranking_model(std::size_t classes) {
     kernel.sightings = 3;
     data.classes.classes.push_back(kernel);
   }
-  for (const char* text :
-       {"fwd f32 nchw n1 c8 h8 w8 k8 r3 s3", "fwd f16 nhwc n1 c8 h8 w8 k8 r3 s3"}) {
+  const core::Problem f32 = problem("fwd f32 nchw n1 c8 h8 w8 k8 r3 s3");
+  for (const Combination& known : {combination_of(f32),
+                                   combination_of(f32, View::kWithoutTensorCores),
+                                   combination_of(f32, View::kDeterministic),
+                                   combination_of(problem("fwd f16 nhwc n1 c8 h8 w8 k8 r3 s3"))}) {
     CombinationClasses combination;
-    combination.combination = combination_of(problem(text));
+    combination.combination = known;
     std::vector<std::uint32_t> rows;
     for (std::size_t i = 0; i < classes; ++i) {
       combination.classes.push_back(static_cast<std::int32_t>(i));
@@ -143,7 +148,7 @@ ModelData fixed_ranking_model(std::size_t classes) {
     data.classes.combinations.push_back(combination);
     data.combination_rows.push_back(rows);
   }
-  const std::size_t inputs = input_width(2);
+  const std::size_t inputs = input_width(4);
   data.trunk.assign(inputs * 4 + 4 + 4 * 4 + inputs * 4 + 4, 0.0F);
   for (std::size_t i = 0; i < classes; ++i) {
     data.rows.insert(data.rows.end(), {0, 0, 0, 0, -static_cast<float>(i)});

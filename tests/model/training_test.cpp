@@ -121,6 +121,54 @@ BOOST_DATA_TEST_CASE(every_target_learns, kTargets, target) {
   BOOST_TEST(model < heuristic);
 }
 
+// Engines 0, 3, 6 and 9 use tensor cores.
+BOOST_AUTO_TEST_CASE(f32_is_learnt_without_tensor_cores_too) {
+  TrainOptions options = quick(12);
+  options.folds = 0;
+  const ModelData data = train(options);
+  const auto predictor = testing::predictor_of(data);
+  Predictor::Scratch scratch(*predictor);
+  std::vector<Score> learnt;
+  std::vector<Score> heuristic;
+  std::size_t answered = 0;
+  core::Constraints refuse;
+  refuse.forbidden_numerical_notes = core::numerical_note::kTensorCore;
+  for (std::uint32_t n = 0; n < 500; ++n) {
+    const core::Record whole = testing::made_up_record(n);
+    const core::Record record = core::without_notes(whole, core::numerical_note::kTensorCore);
+    if (record.key.problem.x.type != core::DataType::kF32) {
+      continue;
+    }
+    Ranking ranking;
+    predictor->rank(record.key.problem, kMaxRanked, scratch, ranking, View::kWithoutTensorCores);
+    learnt.push_back(score_ranking(record, ranking, predictor->classes()));
+    heuristic.push_back(score_heuristic_a(record));
+    const core::Decision decision =
+        predictor->decide(record.key.context, record.key.problem, refuse, {}, 4, 4, scratch);
+    if (ranking.abstained) {
+      BOOST_TEST(decision.entries.empty());
+      continue;
+    }
+    BOOST_REQUIRE(!decision.entries.empty());
+    ++answered;
+    BOOST_TEST((decision.entries[0].config ==
+                predictor->classes()[static_cast<std::size_t>(ranking.classes[0].class_index)]));
+    for (const core::DecisionEntry& entry : decision.entries) {
+      BOOST_TEST(entry.config.engine() % 3 != 0);
+    }
+  }
+  BOOST_TEST(learnt.size() > 100U);
+  BOOST_TEST(answered > learnt.size() / 2);
+  const double slowdown = summarise(learnt).geomean_slowdown;
+  BOOST_TEST(slowdown < 1.1);
+  BOOST_TEST(slowdown < 0.9 * summarise(heuristic).geomean_slowdown);
+  double validated = 0;
+  for (const auto& [name, value] : data.info.metrics) {
+    validated = name == "validation_views" ? value : validated;
+  }
+  BOOST_TEST(validated > 10);
+}
+
 BOOST_AUTO_TEST_CASE(the_papers_configuration_has_the_papers_widths) {
   TrainOptions options = *preset("paper");
   options.epochs = 1;
