@@ -117,7 +117,6 @@ struct HeuristicsRecord {
   cudnnBackendDescriptor_t graph = nullptr;
   cudnnBackendDescriptor_t device_properties = nullptr;
   bool strange = false;
-  bool of_f32 = false;             // the problem is
   std::shared_ptr<Served> served;  // set while the real Finalize is being skipped
 };
 struct ConfigurationRecord {
@@ -126,7 +125,6 @@ struct ConfigurationRecord {
   std::shared_ptr<Served> pending;
   std::size_t entry = 0;  // of the answer
   bool filled = false;    // by an answer
-  bool of_f32 = false;    // the problem is, as far as anybody asked
   client::UseCounter* counter = nullptr;
 };
 struct PlanRecord {

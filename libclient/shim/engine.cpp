@@ -229,32 +229,4 @@ bool try_entry(const RealCudnn& real, Served& served, std::size_t entry) {
   return trial.get() != nullptr && build_entry(real, served, entry, trial.get());
 }
 
-std::uint32_t numerical_notes_of(const RealCudnn& real, cudnnBackendDescriptor_t configuration) {
-  Owned engine(real, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
-  cudnnBackendDescriptor_t pointer = engine.get();
-  std::array<cudnnBackendNumericalNote_t, 32> notes{};
-  std::int64_t count = 0;
-  if (pointer == nullptr ||
-      real.get(configuration,
-               CUDNN_ATTR_ENGINECFG_ENGINE,
-               CUDNN_TYPE_BACKEND_DESCRIPTOR,
-               1,
-               &count,
-               &pointer) != CUDNN_STATUS_SUCCESS ||
-      real.get(pointer,
-               CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
-               CUDNN_TYPE_NUMERICAL_NOTE,
-               static_cast<std::int64_t>(notes.size()),
-               &count,
-               notes.data()) != CUDNN_STATUS_SUCCESS) {
-    return 0;
-  }
-  std::uint32_t bits = 0;
-  for (std::int64_t i = 0; i < std::min<std::int64_t>(count, 32); ++i) {
-    const auto bit = static_cast<std::uint32_t>(notes[static_cast<std::size_t>(i)]);
-    bits |= bit < 32 ? 1u << bit : 0;
-  }
-  return bits;
-}
-
 }  // namespace reformer::shim

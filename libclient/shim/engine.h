@@ -27,9 +27,4 @@ namespace reformer::shim {
                                                        const Served& served,
                                                        std::int64_t mode);
 
-// The numerical notes of a configuration's engine, bits as in core::numerical_note; 0 if cuDNN does
-// not say.
-[[nodiscard]] std::uint32_t numerical_notes_of(const RealCudnn& real,
-                                               cudnnBackendDescriptor_t configuration);
-
 }  // namespace reformer::shim

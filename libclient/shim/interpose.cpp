@@ -157,10 +157,6 @@ EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descripto
   if (status == CUDNN_STATUS_SUCCESS) {
     (void)assisted([&](Session& session) {
       reformer::shim::note_attribute(session.descriptors(), descriptor, name, type, count, values);
-      if (name == CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG && count == 1 && values != nullptr) {
-        session.mathematics().note_plan(*real,
-                                        *static_cast<const cudnnBackendDescriptor_t*>(values));
-      }
       return true;
     });
   }
@@ -198,19 +194,7 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const des
   if (answered) {
     return CUDNN_STATUS_SUCCESS;
   }
-  const cudnnStatus_t status = real->get(descriptor, name, type, requested, count, values);
-  if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS && status == CUDNN_STATUS_SUCCESS &&
-      type == CUDNN_TYPE_BACKEND_DESCRIPTOR && values != nullptr && requested > 0) {
-    (void)assisted([&](Session& session) {
-      const std::int64_t filled = count == nullptr ? requested : std::min(*count, requested);
-      session.mathematics().note_own_list(
-          descriptor,
-          {static_cast<const cudnnBackendDescriptor_t*>(values),
-           static_cast<std::size_t>(std::max<std::int64_t>(0, filled))});
-      return true;
-    });
-  }
-  return status;
+  return real->get(descriptor, name, type, requested, count, values);
 }
 
 EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle,

@@ -3,13 +3,72 @@
 #include "libclient/shim/engine.h"
 
 #include <algorithm>
+#include <array>
+#include <numeric>
 #include <utility>
 
 namespace reformer::shim {
 namespace {
 
+using Entries = std::vector<core::DecisionEntry>;
+
+// What an application may refuse of an answer to an f32 problem, besides nothing: TF32, and
+// non-deterministic engines too.
+constexpr std::array<std::uint32_t, 2> kRefusals = {
+    core::numerical_note::kTensorCore,
+    core::numerical_note::kTensorCore | core::numerical_note::kNondeterministic};
+
 bool is_rarely_listed(const core::DecisionEntry& entry) {
   return (entry.behavior_notes & core::behavior_note::kRarelyListed) != 0;
+}
+
+bool is_left(const core::DecisionEntry& entry, std::uint32_t refused) {
+  return (entry.numerical_notes & refused) == 0;
+}
+
+auto first_left(const Entries& entries, std::uint32_t refused) {
+  return std::find_if(entries.begin(), entries.end(), [refused](const auto& entry) {
+    return is_left(entry, refused);
+  });
+}
+
+// Whether an application may take such an entry without looking at another.
+bool begins_rarely_listed(const Entries& entries, bool of_f32) {
+  const auto begins = [&entries](std::uint32_t refused) {
+    const auto first = first_left(entries, refused);
+    return first != entries.end() && is_rarely_listed(*first);
+  };
+  return begins(0) || (of_f32 && std::any_of(kRefusals.begin(), kRefusals.end(), begins));
+}
+
+// Entries that `listed` has or that are not rarely listed. Where the best of those for whoever
+// refuses something is not among them, the others for him go as well: they may be any number of
+// times slower, and then cuDNN's own list follows.
+std::vector<std::size_t> check(const Entries& entries,
+                               bool of_f32,
+                               const std::vector<core::EngineConfig>& listed) {
+  const auto is_there = [&listed](const core::DecisionEntry& entry) {
+    return !is_rarely_listed(entry) ||
+           std::find(listed.begin(), listed.end(), entry.config) != listed.end();
+  };
+  std::vector<bool> offered(entries.size());
+  std::transform(entries.begin(), entries.end(), offered.begin(), is_there);
+  for (const std::uint32_t refused : kRefusals) {
+    const auto first = first_left(entries, refused);
+    if (!of_f32 || first == entries.end() || first == entries.begin() || is_there(*first)) {
+      continue;
+    }
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      offered[i] = offered[i] && !is_left(entries[i], refused);
+    }
+  }
+  std::vector<std::size_t> indices;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (offered[i]) {
+      indices.push_back(i);
+    }
+  }
+  return indices;
 }
 
 }  // namespace
@@ -17,28 +76,25 @@ bool is_rarely_listed(const core::DecisionEntry& entry) {
 std::vector<std::size_t> Listing::offered(const RealCudnn& real,
                                           const Served& served,
                                           std::int64_t mode) {
-  const auto& entries = served.answer->decision.entries;
-  const bool ask = !entries.empty() && is_rarely_listed(entries.front());
-  if (ask) {
+  const Entries& entries = served.answer->decision.entries;
+  const auto all = [&entries] {
+    std::vector<std::size_t> indices(entries.size());
+    std::iota(indices.begin(), indices.end(), std::size_t{0});
+    return indices;
+  };
+  if (!begins_rarely_listed(entries, served.of_f32)) {
+    return all();
+  }
+  {
     const std::lock_guard lock(mutex_);
     if (const auto known = known_.find(served.answer); known != known_.end()) {
       return known->second;
     }
   }
-  const std::vector<core::EngineConfig> listed =
-      ask ? own_list(real, served, mode) : std::vector<core::EngineConfig>{};
-  std::vector<std::size_t> offered;
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    if (listed.empty() || !is_rarely_listed(entries[i]) ||
-        std::find(listed.begin(), listed.end(), entries[i].config) != listed.end()) {
-      offered.push_back(i);
-    }
-  }
-  if (ask) {
-    const std::lock_guard lock(mutex_);
-    return known_.emplace(served.answer, std::move(offered)).first->second;
-  }
-  return offered;
+  const std::vector<core::EngineConfig> listed = own_list(real, served, mode);
+  std::vector<std::size_t> offered = listed.empty() ? all() : check(entries, served.of_f32, listed);
+  const std::lock_guard lock(mutex_);
+  return known_.emplace(served.answer, std::move(offered)).first->second;
 }
 
 }  // namespace reformer::shim

@@ -17,13 +17,15 @@ namespace reformer::shim {
 // those that it has seen with others (the note kRarelyListed). cuDNN mostly runs them all the same,
 // but slower than its own choice, or not at all where the model would have ranked another engine
 // first. So an answer that begins with one is held against cuDNN's own list, once a process:
-// entries with the note that it lacks are left out.
+// entries with the note that it lacks are left out. In f32 an answer has three beginnings: its
+// first entry, the first without tensor cores, and the first of those that is deterministic. Where
+// one of the latter is left out, all entries behind it of its kind are.
 //
 // Threads: any; no lock is held across a call of cuDNN.
 class Listing {
  public:
-  // Indices of the entries of served.answer, best first. All of them where the first has no such
-  // note, or cuDNN does not give its list. `mode`: of the application's query.
+  // Indices of the entries of served.answer, best first. All of them where no beginning
+  // has such a note, or cuDNN does not give its list. `mode`: of the application's query.
   std::vector<std::size_t> offered(const RealCudnn& real, const Served& served, std::int64_t mode);
 
   // Around a fork.

@@ -82,8 +82,7 @@ const client::Answer* Session::answer_for(const core::Problem& problem, std::siz
   const auto answer = client_->query(context, problem);
   // A model knows convolutions alone: what it says of one with others fused to it means nothing.
   if (!answer || !may_serve((*answer)->decision) ||
-      (problem.fusion != 0 && (*answer)->decision.source == core::Source::kPredicted) ||
-      mathematics_.unknown_for(problem, **answer)) {
+      (problem.fusion != 0 && (*answer)->decision.source == core::Source::kPredicted)) {
     return nullptr;
   }
   return *answer;
@@ -92,12 +91,13 @@ const client::Answer* Session::answer_for(const core::Problem& problem, std::siz
 // What an answer needs to be built with, its first entry tried; null if none can be built.
 std::shared_ptr<Served> Session::offer(const RealCudnn& real,
                                        const HeuristicsRecord& heuristics,
+                                       const core::Problem& problem,
                                        const client::Answer* answer,
                                        std::size_t context) {
   auto served = std::make_shared<Served>();
   served->answer = answer;
   served->context = context;
-  served->of_f32 = heuristics.of_f32;
+  served->of_f32 = problem.x.type == core::DataType::kF32;
   served->graph = keep<GraphRecord>(descriptors_, heuristics.graph);
   if (served->graph == nullptr) {
     return nullptr;
@@ -110,7 +110,7 @@ std::shared_ptr<Served> Session::offer(const RealCudnn& real,
 }
 
 bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor) {
-  auto heuristics = descriptors_.copy<HeuristicsRecord>(descriptor);
+  const auto heuristics = descriptors_.copy<HeuristicsRecord>(descriptor);
   if (!heuristics || heuristics->strange || heuristics->mode == CUDNN_HEUR_MODE_FALLBACK ||
       heuristics->mode < 0) {
     return false;
@@ -118,15 +118,10 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
   std::optional<core::Problem> problem;
   descriptors_.with<GraphRecord>(heuristics->graph,
                                  [&problem](const GraphRecord& graph) { problem = graph.problem; });
-  if (problem && problem->x.type == core::DataType::kF32) {
-    heuristics->of_f32 = true;
-    descriptors_.with<HeuristicsRecord>(descriptor,
-                                        [](HeuristicsRecord& record) { record.of_f32 = true; });
-  }
   const auto context = problem ? contexts_.of(real, heuristics->device_properties) : std::nullopt;
   const client::Answer* answer = context ? answer_for(*problem, *context) : nullptr;
   const std::shared_ptr<Served> served =
-      answer != nullptr ? offer(real, *heuristics, answer, *context) : nullptr;
+      answer != nullptr ? offer(real, *heuristics, *problem, answer, *context) : nullptr;
   if (served == nullptr) {
     client_->note_passed_through();
     client_->flush_if_due(kReportInterval);
@@ -161,7 +156,6 @@ std::int64_t Session::fetch(const RealCudnn& real,
     fresh.filled = true;
     fresh.entry = offered[place];
     fresh.counter = counter_of(*served, fresh.entry);
-    fresh.of_f32 = served->of_f32;
     if (place > 0) {
       fresh.pending = served;
     }

@@ -38,7 +38,6 @@ Mode mode_from_environment() {
 void Session::lock() {
   descriptors_.lock_all();
   contexts_.lock();
-  mathematics_.lock();
   listing_.lock();
   found_.lock();
   sampler_.lock();
@@ -50,7 +49,6 @@ void Session::unlock() {
   sampler_.unlock();
   found_.unlock();
   listing_.unlock();
-  mathematics_.unlock();
   contexts_.unlock();
   descriptors_.unlock_all();
 }

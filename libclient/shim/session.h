@@ -6,7 +6,6 @@
 #include "libclient/shim/legacy.h"
 #include "libclient/shim/libcudnn.h"
 #include "libclient/shim/listing.h"
-#include "libclient/shim/mathematics.h"
 #include "libclient/shim/sampler.h"
 
 #include <cudnn.h>
@@ -73,7 +72,6 @@ class Session {
   void end_execution(const Execution& execution, bool succeeded);
 
   Contexts& contexts() { return contexts_; }
-  Mathematics& mathematics() { return mathematics_; }
   // The answer for a problem of the legacy interface, null if there is none that may be used.
   const core::Decision* legacy_decision(cudnnHandle_t handle,
                                         const std::optional<core::Problem>& problem);
@@ -87,10 +85,7 @@ class Session {
 
  private:
   Session(Mode mode, std::unique_ptr<client::Client> client)
-      : mode_(mode),
-        client_(std::move(client)),
-        contexts_(*client_, descriptors_),
-        mathematics_(descriptors_) {}
+      : mode_(mode), client_(std::move(client)), contexts_(*client_, descriptors_) {}
   static Session* make();
   // Around a fork: a child must not inherit a lock that a thread of its parent was holding.
   void lock();
@@ -98,6 +93,7 @@ class Session {
   const client::Answer* answer_for(const core::Problem& problem, std::size_t context);
   std::shared_ptr<Served> offer(const RealCudnn& real,
                                 const HeuristicsRecord& heuristics,
+                                const core::Problem& problem,
                                 const client::Answer* answer,
                                 std::size_t context);
   bool offer_entries(const RealCudnn& real, Served& served, std::int64_t mode);
@@ -109,7 +105,6 @@ class Session {
   const std::unique_ptr<client::Client> client_;
   Descriptors descriptors_;
   Contexts contexts_;
-  Mathematics mathematics_;
   Listing listing_;
   Sampler sampler_;
   FoundAlgorithms found_;

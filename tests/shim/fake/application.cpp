@@ -175,7 +175,6 @@ int main(int argc, char** argv) {
       {"daemon", daemon_comes_and_goes},
       {"executions", executions_are_timed},
       {"listing", rarely_listed_entries},
-      {"tf32", tf32_is_learnt},
       {"refused", everything_is_refused},
   };
   const auto chosen = scenarios.find(argc == 2 ? argv[1] : "");

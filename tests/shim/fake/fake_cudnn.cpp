@@ -207,10 +207,6 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t descriptor,
     *static_cast<cudnnBackendKnobType_t*>(values) = static_cast<cudnnBackendKnobType_t>(kOwnKnob);
   } else if (name == CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE) {
     *static_cast<std::int64_t*>(values) = at(descriptor)->engine - kOwnEngine;
-  } else if (name == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE) {
-    // Lies about the note as well: it has no such bit.
-    *static_cast<cudnnBackendNumericalNote_t*>(values) = static_cast<cudnnBackendNumericalNote_t>(
-        the_state.lies_notes ? the_state.lie.load() : said(CUDNN_NUMERICAL_NOTE_TENSOR_CORE));
   }
   if (count != nullptr) {
     *count = said(answered);

@@ -43,7 +43,6 @@ struct State {
   std::atomic<std::int64_t> refused{1000};  // engines from this one on
   // What is said where a number of results is asked for, in place of the truth.
   std::atomic<bool> lies{false};
-  std::atomic<bool> lies_notes{false};    // the same of an engine's note
   std::atomic<bool> lies_reading{false};  // the same of the older API's descriptors
   std::atomic<std::int64_t> lie{0};
 };

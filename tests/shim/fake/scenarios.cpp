@@ -186,33 +186,8 @@ void executions_are_timed() {
   expect(events() == 2 * 12, "events: " + std::to_string(events()));
 }
 
-void tf32_is_learnt() {
-  // Without a note of tensor cores nothing is learnt from a plan.
-  fake_cudnn_state()->lie = CUDNN_NUMERICAL_NOTE_FFT;
-  fake_cudnn_state()->lies_notes = true;
-  const Got first = use(1, CUDNN_DATA_FLOAT);
-  const Got second = use(2, CUDNN_DATA_FLOAT);
-  expect(first.planned > 0 && !served(first) && !served(second), "f32 is held back");
-  expect(served(use(1, CUDNN_DATA_HALF)), "f16 is not");
-  fake_cudnn_state()->lies_notes = false;
-  const Got third = use(3, CUDNN_DATA_FLOAT);
-  expect(!served(third), "f32 is held back until a plan has tensor cores");
-  std::vector<std::jthread> threads;
-  std::atomic<int> wrong{0};
-  for (int thread = 0; thread < 4; ++thread) {
-    threads.emplace_back([&] {
-      for (std::int64_t n = 4; n < 40; ++n) {
-        wrong += served(use(n, CUDNN_DATA_FLOAT)) ? 0 : 1;
-        wrong += use(n % 3 + 1, CUDNN_DATA_FLOAT).engines == first.engines ? 0 : 1;
-      }
-    });
-  }
-  threads.clear();
-  expect(wrong == 0, "new f32 problems are served, old ones stay cuDNN's");
-}
-
 // The daemon says engines 1, 2, 103 and 104, all but 2 rarely listed, and 104 with another knob
-// value than cuDNN lists it with.
+// value than cuDNN lists it with; of f32 first 2, the only one with tensor cores.
 void rarely_listed_entries() {
   using Engines = std::vector<std::int64_t>;
   const auto finalised = [] { return fake_cudnn_state()->calls[kFinalize].load(); };
@@ -223,6 +198,11 @@ void rarely_listed_entries() {
   const std::uint64_t first = finalised();
   expect(use(graph).engines == Engines({2, 103}), "the same list again");
   expect(finalised() - first + 1 == first - before, "cuDNN's list is asked for once");
+
+  const Graph f32(3, CUDNN_DATA_FLOAT);
+  const Engines own = use(f32).engines;
+  expect(own.size() > 3 && own[0] == 2 && own[1] == kOwnEngine && own[2] == kOwnEngine + 1,
+         "cuDNN's own list for those who refuse the first");
 
   const Graph failing(2);
   fake_cudnn_state()->countdown = 0;

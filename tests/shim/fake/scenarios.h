@@ -9,7 +9,6 @@ void end_during_a_query(bool at_once);  // another thread waits for the daemon
 void daemon_comes_and_goes();           // a line on stdin when it is gone, and when it is back
 void executions_are_timed();            // by events of the fake driver
 void rarely_listed_entries();           // are held against cuDNN's own list
-void tf32_is_learnt();                  // by plans with tensor cores
 void everything_is_refused();           // stays until stdin ends
 
 }  // namespace fake_cudnn
