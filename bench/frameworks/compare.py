@@ -338,7 +338,7 @@ class Comparison:
                 self.run(config, run)
         self.describe('clients')
         if any(run not in UNMEASURED for config in self.configs for run in config['runs']):
-            measured = self.daemon.wait_measured(min(180, max(10, self.options.limit * 0.4)))
+            measured = self.daemon.wait_measured(min(300, max(10, self.options.limit * 0.5)))
             self.note({'event': 'measured', 'all': measured, 'after_s': self.elapsed()})
             self.note({'event': 'freeze',
                        'text': self.daemon.control('freeze', str(self.folder / 'frozen'))})
