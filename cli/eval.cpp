@@ -129,13 +129,17 @@ class Evaluation {
     ChooserScores scores(**predictor, arguments_.policy, arguments_.view());
     std::vector<core::Problem> timed;
     const Reading reading =
-        read_measurements(session_, arguments_.data, [&](const core::Record& record) {
+        read_measurements(session_, arguments_.data, [&](const core::Record& whole) {
           if (arguments_.view() != model::View::kAll &&
-              record.key.problem.x.type != core::DataType::kF32) {
+              whole.key.problem.x.type != core::DataType::kF32) {
             ++other_type_;
             return;
           }
-          if (!has_choice(record)) {
+          const std::uint32_t refused = model::refused_notes(arguments_.view());
+          const core::Record left =
+              refused != 0 ? core::without_notes(whole, refused) : core::Record();
+          const core::Record& record = refused != 0 ? left : whole;
+          if (core::fastest(record) == nullptr) {
             ++nothing_timed_;
             return;
           }
@@ -163,12 +167,6 @@ class Evaluation {
   }
 
  private:
-  // Whether there is a timed candidate to choose.
-  [[nodiscard]] bool has_choice(const core::Record& record) const {
-    const std::uint32_t refused = model::refused_notes(arguments_.view());
-    return core::fastest(refused == 0 ? record : core::without_notes(record, refused)) != nullptr;
-  }
-
   void print(const model::Predictor& predictor,
              const ChooserScores& scores,
              const Inference& inference) {

@@ -22,14 +22,6 @@ ChooserScores::ChooserScores(const model::Predictor& predictor,
     : predictor_(predictor), policy_(policy), view_(view), scratch_(predictor) {}
 
 void ChooserScores::add(const core::Record& record) {
-  if (view_ == model::View::kAll) {
-    score(record);
-  } else {
-    score(core::without_notes(record, model::refused_notes(view_)));
-  }
-}
-
-void ChooserScores::score(const core::Record& record) {
   model::Ranking ranking;
   if (predictor_.knows(record.key.context)) {
     predictor_.rank(record.key.problem, model::kMaxRanked, scratch_, ranking, view_);

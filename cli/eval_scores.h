@@ -28,7 +28,8 @@ class ChooserScores {
   };
   static constexpr std::size_t kChoosers = 7;
 
-  // `predictor` must outlive it. `policy`: of kApplied. All choosers choose from `view`.
+  // `predictor` must outlive it. `policy`: of kApplied. `view`: what the
+  // records hold, and what the model is asked for.
   explicit ChooserScores(const model::Predictor& predictor,
                          const core::BuildPolicy& policy = {},
                          model::View view = model::View::kAll);
@@ -48,7 +49,6 @@ class ChooserScores {
   void print(std::ostream& out, bool colour) const;
 
  private:
-  void score(const core::Record& record);
   // Mean building time of the plans chosen, milliseconds a problem.
   [[nodiscard]] double build_ms(Chooser chooser) const;
   // Problems that the model answers with a first choice that is no timed candidate.
