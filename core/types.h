@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -53,6 +54,13 @@ inline constexpr std::uint32_t kWinogradTile6x6 = 1u << 7;
 inline constexpr std::uint32_t kWinogradTile13x13 = 1u << 8;
 inline constexpr std::uint32_t kStrictNanProp = 1u << 9;
 }  // namespace numerical_note
+// The notes of what applications refuse of an f32 problem's candidates, each more than the one
+// before: nothing; TF32, and so tensor cores; non-deterministic engines besides. No application
+// says which: what it is answered must be right for each.
+inline constexpr std::array<std::uint32_t, 3> kF32Refusals = {
+    0,
+    numerical_note::kTensorCore,
+    numerical_note::kTensorCore | numerical_note::kNondeterministic};
 namespace behavior_note {
 inline constexpr std::uint32_t kRuntimeCompilation = 1u << 0;
 inline constexpr std::uint32_t kRequiresFilterInt8x32Reorder = 1u << 1;

@@ -16,9 +16,9 @@ namespace reformer::model {
 
 enum class Grouping : std::uint8_t { kDense = 0, kGrouped = 1, kDepthwise = 2 };
 
-// What an application runs of an f32 problem's candidates; each view is part of the one before. An
-// application does not say what it refuses, and what is fast is another question in each view, so a
-// model learns them all. Of other types there is kAll alone.
+// What an application runs of an f32 problem's candidates: what is left of them after each of
+// core::kF32Refusals. What is fast is another question in each view, so a model learns them all. Of
+// other types there is kAll alone.
 enum class View : std::uint8_t {
   kAll = 0,
   kWithoutTensorCores = 1,  // TF32 is refused
@@ -28,10 +28,7 @@ inline constexpr std::array<View, 3> kViews = {
     View::kAll, View::kWithoutTensorCores, View::kDeterministic};
 // The numerical notes of what is not in the view.
 [[nodiscard]] constexpr std::uint32_t refused_notes(View view) {
-  using namespace core::numerical_note;
-  return view == View::kAll                  ? 0
-         : view == View::kWithoutTensorCores ? kTensorCore
-                                             : kTensorCore | kNondeterministic;
+  return core::kF32Refusals[static_cast<std::size_t>(view)];
 }
 
 // What decides which engines can run at all. A model ranks, for each combination it was trained on,

@@ -3,20 +3,14 @@
 #include "libclient/shim/engine.h"
 
 #include <algorithm>
-#include <array>
 #include <numeric>
+#include <span>
 #include <utility>
 
 namespace reformer::shim {
 namespace {
 
 using Entries = std::vector<core::DecisionEntry>;
-
-// What an application may refuse of an answer to an f32 problem, besides nothing: TF32, and
-// non-deterministic engines too.
-constexpr std::array<std::uint32_t, 2> kRefusals = {
-    core::numerical_note::kTensorCore,
-    core::numerical_note::kTensorCore | core::numerical_note::kNondeterministic};
 
 bool is_rarely_listed(const core::DecisionEntry& entry) {
   return (entry.behavior_notes & core::behavior_note::kRarelyListed) != 0;
@@ -38,7 +32,8 @@ bool begins_rarely_listed(const Entries& entries, bool of_f32) {
     const auto first = first_left(entries, refused);
     return first != entries.end() && is_rarely_listed(*first);
   };
-  return begins(0) || (of_f32 && std::any_of(kRefusals.begin(), kRefusals.end(), begins));
+  const std::span<const std::uint32_t> refusals = core::kF32Refusals;
+  return std::ranges::any_of(of_f32 ? refusals : refusals.first(1), begins);
 }
 
 // Entries that `listed` has or that are not rarely listed. Where the best of those for whoever
@@ -53,7 +48,7 @@ std::vector<std::size_t> check(const Entries& entries,
   };
   std::vector<bool> offered(entries.size());
   std::transform(entries.begin(), entries.end(), offered.begin(), is_there);
-  for (const std::uint32_t refused : kRefusals) {
+  for (const std::uint32_t refused : core::kF32Refusals) {
     const auto first = first_left(entries, refused);
     if (!of_f32 || first == entries.end() || first == entries.begin() || is_there(*first)) {
       continue;
