@@ -17,12 +17,13 @@ using nlohmann::json;
 
 namespace {
 
-// Logs each line with its milliseconds, waits as long as the file "delay" says, and answers with
-// the record in the file "record"; gives way when told.
+// Logs each line with its milliseconds, waits as long as the file "delay" said before that, and
+// answers with the record in the file "record"; gives way when told.
 constexpr const char* kWorker = R"sh(#!/bin/sh
 cd "$(dirname "$0")"
 printf '%s\n' '{"hello":1,"protocol":1,"pid":1,"cudnn":91900,"timer":"gpu"}'
 while read -r line; do
+  delay=$(cat delay)
   printf '%s %s\n' "$(date +%s%3N)" "$line" >> log
   case "$line" in
     *'"cancel"'*)
@@ -31,7 +32,7 @@ while read -r line; do
     *)
       id=$(printf '%s' "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
       channels=$(printf '%s' "$line" | sed 's/.* c\([0-9]*\) .*/\1/')
-      (sleep "$(cat delay)"
+      (sleep "$delay"
        printf '%s\n' '{"id":'"$id,$(sed "s/12345/$channels/g" record)"'}') &
       job=$! ;;
   esac
