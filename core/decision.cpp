@@ -191,24 +191,6 @@ std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry> ordered,
       std::span<const DecisionEntry* const>(pointers), max_entries, max_engines, also, enough);
 }
 
-std::size_t first_worth_building(std::span<const DecisionEntry> ordered,
-                                 const BuildPolicy& policy) {
-  const auto cheap =
-      std::find_if(ordered.begin(), ordered.end(), [&policy](const DecisionEntry& entry) {
-        return !(entry.build_us > policy.cheap_build_us);
-      });
-  if (cheap == ordered.end()) {
-    return 0;
-  }
-  for (auto entry = ordered.begin(); entry != cheap; ++entry) {
-    const double gain_us = static_cast<double>(cheap->time_us) - entry->time_us;
-    if (gain_us * policy.expected_uses > static_cast<double>(entry->build_us) - cheap->build_us) {
-      return static_cast<std::size_t>(entry - ordered.begin());
-    }
-  }
-  return static_cast<std::size_t>(cheap - ordered.begin());
-}
-
 Decision decide_measured(const Record& record,
                          const Constraints& constraints,
                          const BuildPolicy& policy,
@@ -220,29 +202,31 @@ Decision decide_measured(const Record& record,
       allowed.push_back(entry_of(candidate));
     }
   }
-  std::sort(
-      allowed.begin(), allowed.end(), [](const DecisionEntry& one, const DecisionEntry& other) {
-        return one.time_us != other.time_us ? one.time_us < other.time_us
-                                            : one.config < other.config;
-      });
+  const auto cost_us = [&policy](const DecisionEntry& entry) {
+    return static_cast<double>(entry.time_us) + policy.share_us(entry.build_us);
+  };
+  std::sort(allowed.begin(),
+            allowed.end(),
+            [&cost_us](const DecisionEntry& one, const DecisionEntry& other) {
+              const double one_us = cost_us(one);
+              const double other_us = cost_us(other);
+              return one_us != other_us ? one_us < other_us : one.config < other.config;
+            });
   Decision decision;
   if (allowed.empty()) {
     return decision;
   }
-  // Entries that are faster but not worth their building time come out: a client takes the first
-  // that its application accepts.
-  const std::size_t first = first_worth_building(allowed, policy);
   decision.source = Source::kMeasured;
   decision.confidence = 1;
-  const std::span<const DecisionEntry> worthy = std::span(allowed).subspan(first);
   std::size_t also = 0;
   if (const Candidate* own = first_of_heuristic_a(record)) {
-    const auto found = std::find_if(worthy.begin(), worthy.end(), [own](const auto& entry) {
+    const auto found = std::find_if(allowed.begin(), allowed.end(), [own](const auto& entry) {
       return entry.config == own->config;
     });
-    also = found == worthy.end() ? 0 : static_cast<std::size_t>(found - worthy.begin());
+    also = found == allowed.end() ? 0 : static_cast<std::size_t>(found - allowed.begin());
   }
-  decision.entries = select_cover(worthy, max_entries, max_engines, also, kMeasuredEntries);
+  decision.entries = select_cover(
+      std::span<const DecisionEntry>(allowed), max_entries, max_engines, also, kMeasuredEntries);
   return decision;
 }
 

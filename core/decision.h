@@ -3,6 +3,7 @@
 #include "core/engine_config.h"
 #include "core/record.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -62,12 +63,18 @@ enum class Verdict : std::uint8_t {
 [[nodiscard]] std::string_view to_string(Verdict verdict);
 [[nodiscard]] Verdict judge(const Candidate& candidate, const Constraints& constraints);
 
-// The policy on engines that are compiled at run time: a candidate that costs build_us once is
-// worth it only if it pays that back within `expected_uses` executions against the fastest cheaper
-// one.
+// The policy on engines that are compiled at run time: building is part of what a candidate costs,
+// spread over the executions that it is expected to be used for.
 struct BuildPolicy {
   double expected_uses = 20000;  // executions of one plan in one process; argued in docs/shim.md
   float cheap_build_us = 20000;  // plans that build faster than this are never questioned
+
+  // What building adds to an execution, microseconds. Unknown (NaN) is cheap.
+  [[nodiscard]] double share_us(float build_us) const {
+    // Fewer than one use would make building all that counts.
+    return build_us > cheap_build_us ? static_cast<double>(build_us) / std::max(expected_uses, 1.0)
+                                     : 0;
+  }
 };
 
 // Filters that applications are known to apply to the configurations they are given (PyTorch, XLA,
@@ -94,13 +101,8 @@ struct BuildPolicy {
                                                       std::size_t also = 0,
                                                       std::size_t enough = kMaxDecisionEntries);
 
-// Index of the entry to run first: `ordered` is by measured time. An entry that is not cheap to
-// build must earn its building time back against the first cheap one behind it.
-[[nodiscard]] std::size_t first_worth_building(std::span<const DecisionEntry> ordered,
-                                               const BuildPolicy& policy);
-
-// The measured answer: allowed candidates by time, after the build policy, cut by select_cover;
-// kMeasuredEntries are enough, because each of them has run.
+// The measured answer: allowed candidates by their time and their share of building, cut by
+// select_cover; kMeasuredEntries are enough, because each of them has run.
 // Heuristic A's first choice is among them, so that a client that cannot run the best ones finds
 // nothing slower than that before it.
 // Source kMeasured, or kAbstain where the record has no allowed candidate.

@@ -41,7 +41,7 @@ struct Candidate {
   std::uint32_t numerical_notes = 0;  // bits of numerical_note
   std::uint32_t behavior_notes = 0;   // bits of behavior_note
   std::int64_t workspace_bytes = 0;
-  float build_us = 0;       // to finalise the execution plan
+  float build_us = 0;       // processor time to finalise the execution plan, of one thread
   float time_us = kNoTime;  // GPU time of one execution; NaN where timing is kNone
   float spread = kNoTime;   // (6th - 2nd of 7) / median; NaN where not taken
   std::string status;       // why there is no time ("workspace_over_4GiB"); empty where there is

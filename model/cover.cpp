@@ -11,8 +11,6 @@ namespace {
 // So many of the best classes mostly hold an answer and its cover.
 constexpr std::size_t kUsuallyEnough = 16;
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
-// Fewer would make building all that counts.
-constexpr double kFewestUses = 1;
 
 class Chooser {
  public:
@@ -80,11 +78,10 @@ class Chooser {
     }
     const ExpectedTimes& times = request_.times;
     const float best = *std::max_element(logits.begin(), logits.end());
-    const double uses = std::max(request_.policy.expected_uses, kFewestUses);
     for (const std::uint32_t row : slow_) {
       if (!is_cheap(classes_[row])) {
-        const double us =
-            times.us(static_cast<double>(best) - logits[row]) + classes_[row].build_us / uses;
+        const double us = times.us(static_cast<double>(best) - logits[row]) +
+                          request_.policy.share_us(classes_[row].build_us);
         logits[row] = static_cast<float>(best - times.behind(us));
       }
     }

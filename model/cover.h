@@ -56,8 +56,8 @@ class Coverable {
 struct CoverRequest {
   core::Constraints constraints;
   // Building a plan that is not cheap is spread over `expected_uses` executions: a class is ranked
-  // by its expected time and its share of that, as core::first_worth_building() does it with
-  // measured times. What then stands behind the best class that is cheap and not rarely listed is
+  // by its expected time and its share of that, as core::decide_measured() does it with measured
+  // times. What then stands behind the best class that is cheap and not rarely listed is
   // left out.
   core::BuildPolicy policy;
   ExpectedTimes times;

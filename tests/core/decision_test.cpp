@@ -100,6 +100,19 @@ BOOST_AUTO_TEST_CASE(a_plan_that_does_not_earn_its_building_time_is_passed_over)
   const BuildPolicy few{.expected_uses = 1000, .cheap_build_us = 20000};
   BOOST_TEST(engines(decide_measured(record, {}, many, 8)).front() == 1);
   BOOST_TEST(engines(decide_measured(record, {}, few, 8)).front() == 2);
+  // It comes behind, for whoever refuses the other.
+  BOOST_TEST(engines(decide_measured(record, {}, few, 8)).back() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(of_plans_that_are_compiled_the_one_that_costs_less_in_all_is_taken) {
+  // 10.0 and 25 us of building, 10.5 and 5 us, 40 and none an execution.
+  const Record record =
+      record_of({timed(1, 10, 0, 0, 500000), timed(2, 10.5F, 0, 0, 100000), timed(3, 40)});
+  const BuildPolicy policy{.expected_uses = 20000, .cheap_build_us = 20000};
+  BOOST_TEST(engines(decide_measured(record, {}, policy, 8)) == (std::vector{2, 1, 3}),
+             boost::test_tools::per_element());
+  const BuildPolicy never{.expected_uses = 0, .cheap_build_us = 20000};
+  BOOST_TEST(engines(decide_measured(record, {}, never, 8)).front() == 3);
 }
 
 BOOST_AUTO_TEST_CASE(the_better_founded_record_is_kept) {
