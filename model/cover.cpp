@@ -3,7 +3,6 @@
 #include "model/kernels.h"
 
 #include <algorithm>
-#include <ranges>
 
 namespace reformer::model {
 namespace {
@@ -36,7 +35,7 @@ class Chooser {
   }
 
   Cover choose() {
-    if (!choose_first(kAnyClass, all_rows())) {
+    if (!choose_first(kAnyClass, coverable_.rows())) {
       return {};
     }
     const std::size_t filters = core::application_filters().size();
@@ -46,7 +45,7 @@ class Chooser {
         (void)choose_first(filter, coverable_.passing(f));
       }
     }
-    while (choose_first(kAnyClass, all_rows())) {
+    while (choose_first(kAnyClass, coverable_.rows())) {
     }
     std::sort(chosen_.rows.begin(),
               chosen_.rows.begin() + static_cast<std::ptrdiff_t>(chosen_.count),
@@ -125,15 +124,9 @@ class Chooser {
     return std::find(chosen_.rows.begin(), end, row) != end;
   }
 
-  using AllRows = std::ranges::iota_view<std::uint32_t, std::uint32_t>;
-  [[nodiscard]] AllRows all_rows() const {
-    return {0, static_cast<std::uint32_t>(classes_.size())};
-  }
-
   // The best class that passes any of the filters, fits and is not chosen yet, or kNone. `rows`:
   // all that pass them.
-  template <typename Rows>
-  std::uint32_t find(FilterSet filters, const Rows& rows) const {
+  std::uint32_t find(FilterSet filters, std::span<const std::uint32_t> rows) const {
     const auto fits = [&](std::uint32_t row) {
       return engine_fits(classes_[row].engine) && !is_chosen(row);
     };
@@ -154,8 +147,7 @@ class Chooser {
     return best;
   }
 
-  template <typename Rows>
-  bool choose_first(FilterSet filters, const Rows& rows) {
+  bool choose_first(FilterSet filters, std::span<const std::uint32_t> rows) {
     const std::uint32_t row = chosen_.count < max_entries_ ? find(filters, rows) : kNone;
     if (row == kNone) {
       return false;
@@ -212,6 +204,7 @@ ClassTraits::ClassTraits(const core::DecisionEntry& entry)
 void Coverable::add(const core::DecisionEntry& entry) {
   const ClassTraits& added = classes_.emplace_back(entry);
   const auto row = static_cast<std::uint32_t>(classes_.size() - 1);
+  rows_.push_back(row);
   if (added.build_us > kAlwaysCheapUs) {
     slow_.push_back(row);
   }
