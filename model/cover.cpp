@@ -35,17 +35,16 @@ class Chooser {
   }
 
   Cover choose() {
-    if (!choose_first(kAnyClass, coverable_.rows())) {
+    if (!choose_first(kNoFilter)) {
       return {};
     }
     const std::size_t filters = core::application_filters().size();
     for (std::size_t f = 0; f < filters; ++f) {
-      const FilterSet filter = FilterSet{1} << f;
-      if ((request_.filters & ~covered_ & filter) != 0) {
-        (void)choose_first(filter, coverable_.passing(f));
+      if (((request_.filters & ~covered_) >> f & 1) != 0) {
+        (void)choose_first(f);
       }
     }
-    while (choose_first(kAnyClass, coverable_.rows())) {
+    while (choose_first(kNoFilter)) {
     }
     std::sort(chosen_.rows.begin(),
               chosen_.rows.begin() + static_cast<std::ptrdiff_t>(chosen_.count),
@@ -124,31 +123,38 @@ class Chooser {
     return std::find(chosen_.rows.begin(), end, row) != end;
   }
 
-  // The best class that passes any of the filters, fits and is not chosen yet, or kNone. `rows`:
-  // all that pass them.
-  std::uint32_t find(FilterSet filters, std::span<const std::uint32_t> rows) const {
+  // The best class that passes the application filter of that index, fits and is not chosen yet, or
+  // kNone.
+  std::uint32_t find(std::size_t filter) const {
     const auto fits = [&](std::uint32_t row) {
       return engine_fits(classes_[row].engine) && !is_chosen(row);
     };
     const auto end = order_.begin() + static_cast<std::ptrdiff_t>(ordered_);
     const auto found = std::find_if(order_.begin(), end, [&](std::uint32_t row) {
-      return (filters == kAnyClass || (classes_[row].filters & filters) != 0) && fits(row);
+      return (filter == kNoFilter || (classes_[row].filters >> filter & 1) != 0) && fits(row);
     });
     if (found != end) {
       return *found;
     }
     std::uint32_t best = kNone;
-    for (const std::uint32_t row : rows) {
+    const auto consider = [&](std::uint32_t row) {
       if ((best == kNone || logits_[row] > logits_[best]) && allowed(row) && fits(row) &&
           better(last_ordered_, row)) {
         best = row;
       }
+    };
+    if (filter == kNoFilter) {
+      for (std::uint32_t row = 0; row < classes_.size(); ++row) {
+        consider(row);
+      }
+    } else {
+      std::ranges::for_each(coverable_.passing(filter), consider);
     }
     return best;
   }
 
-  bool choose_first(FilterSet filters, std::span<const std::uint32_t> rows) {
-    const std::uint32_t row = chosen_.count < max_entries_ ? find(filters, rows) : kNone;
+  bool choose_first(std::size_t filter) {
+    const std::uint32_t row = chosen_.count < max_entries_ ? find(filter) : kNone;
     if (row == kNone) {
       return false;
     }
@@ -162,8 +168,8 @@ class Chooser {
     return true;
   }
 
-  // Instead of filters: classes that pass none of them are wanted too.
-  static constexpr FilterSet kAnyClass = 0;
+  // Instead of a filter's index: classes that pass none of them are wanted too.
+  static constexpr std::size_t kNoFilter = ~std::size_t{0};
 
   const Coverable& coverable_;
   std::span<const ClassTraits> classes_;
@@ -204,7 +210,6 @@ ClassTraits::ClassTraits(const core::DecisionEntry& entry)
 void Coverable::add(const core::DecisionEntry& entry) {
   const ClassTraits& added = classes_.emplace_back(entry);
   const auto row = static_cast<std::uint32_t>(classes_.size() - 1);
-  rows_.push_back(row);
   if (added.build_us > kAlwaysCheapUs) {
     slow_.push_back(row);
   }

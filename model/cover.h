@@ -39,7 +39,6 @@ class Coverable {
   void add(const core::DecisionEntry& entry);
 
   [[nodiscard]] std::span<const ClassTraits> classes() const { return classes_; }
-  [[nodiscard]] std::span<const std::uint32_t> rows() const { return rows_; }  // of all classes
   // Rows of the classes that are not always cheap.
   [[nodiscard]] std::span<const std::uint32_t> slow() const { return slow_; }
   // Rows of the classes that pass an application filter, by the filter's index.
@@ -49,7 +48,6 @@ class Coverable {
 
  private:
   std::vector<ClassTraits> classes_;
-  std::vector<std::uint32_t> rows_;
   std::vector<std::uint32_t> slow_;
   std::vector<std::vector<std::uint32_t>> passing_;
 };

@@ -26,6 +26,7 @@ enum class View : std::uint8_t {
 };
 inline constexpr std::array<View, 3> kViews = {
     View::kAll, View::kWithoutTensorCores, View::kDeterministic};
+static_assert(kViews.size() == core::kF32Refusals.size());
 // The numerical notes of what is not in the view.
 [[nodiscard]] constexpr std::uint32_t refused_notes(View view) {
   return core::kF32Refusals[static_cast<std::size_t>(view)];

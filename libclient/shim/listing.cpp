@@ -26,14 +26,19 @@ auto first_left(const Entries& entries, std::uint32_t refused) {
   });
 }
 
+// What an application may refuse of an answer, and then take the first that is left.
+std::span<const std::uint32_t> refusals(bool of_f32) {
+  const std::span<const std::uint32_t> all = core::kF32Refusals;
+  return of_f32 ? all : all.first(1);
+}
+
 // Whether an application may take such an entry without looking at another.
 bool begins_rarely_listed(const Entries& entries, bool of_f32) {
   const auto begins = [&entries](std::uint32_t refused) {
     const auto first = first_left(entries, refused);
     return first != entries.end() && is_rarely_listed(*first);
   };
-  const std::span<const std::uint32_t> refusals = core::kF32Refusals;
-  return std::ranges::any_of(of_f32 ? refusals : refusals.first(1), begins);
+  return std::ranges::any_of(refusals(of_f32), begins);
 }
 
 // Entries that `listed` has or that are not rarely listed. Where the best of those for whoever
@@ -48,9 +53,9 @@ std::vector<std::size_t> check(const Entries& entries,
   };
   std::vector<bool> offered(entries.size());
   std::transform(entries.begin(), entries.end(), offered.begin(), is_there);
-  for (const std::uint32_t refused : core::kF32Refusals) {
+  for (const std::uint32_t refused : refusals(of_f32)) {
     const auto first = first_left(entries, refused);
-    if (!of_f32 || first == entries.end() || first == entries.begin() || is_there(*first)) {
+    if (first == entries.end() || first == entries.begin() || is_there(*first)) {
       continue;
     }
     for (std::size_t i = 0; i < entries.size(); ++i) {
