@@ -62,14 +62,19 @@ void print_provenance(Facts& facts, const Json& record) {
              disturbed ? Tone::kWarning : Tone::kPlain});
 }
 
-// The numerical notes of an entry, and that it may not exist for this problem.
+// The numerical notes of an entry, and what a model says of it.
 std::string decision_notes_text(const Json& entry) {
   std::string text = numerical_notes_text(member(entry, "numerical_notes"));
   const Json& behavior = member(entry, "behavior_notes");
-  if (behavior.is_number_unsigned() &&
-      (behavior.get<std::uint64_t>() & core::behavior_note::kRarelyListed) != 0) {
-    text += text.empty() ? "rarely listed" : ", rarely listed";
-  }
+  const std::uint64_t bits =
+      behavior.is_number_unsigned() ? behavior.get<std::uint64_t>() : std::uint64_t{0};
+  const auto add = [&](std::uint32_t bit, const char* name) {
+    if ((bits & bit) != 0) {
+      text += (text.empty() ? "" : ", ") + std::string(name);
+    }
+  };
+  add(core::behavior_note::kRarelyListed, "rarely listed");
+  add(core::behavior_note::kFarBehind, "far behind");
   return text;
 }
 

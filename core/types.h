@@ -54,13 +54,6 @@ inline constexpr std::uint32_t kWinogradTile6x6 = 1u << 7;
 inline constexpr std::uint32_t kWinogradTile13x13 = 1u << 8;
 inline constexpr std::uint32_t kStrictNanProp = 1u << 9;
 }  // namespace numerical_note
-// The notes of what applications refuse of an f32 problem's candidates, each more than the one
-// before: nothing; TF32, and so tensor cores; non-deterministic engines besides. No application
-// says which: what it is answered must be right for each.
-inline constexpr std::array<std::uint32_t, 3> kF32Refusals = {
-    0,
-    numerical_note::kTensorCore,
-    numerical_note::kTensorCore | numerical_note::kNondeterministic};
 namespace behavior_note {
 inline constexpr std::uint32_t kRuntimeCompilation = 1u << 0;
 inline constexpr std::uint32_t kRequiresFilterInt8x32Reorder = 1u << 1;
@@ -71,6 +64,17 @@ inline constexpr std::uint32_t kCublasltDependency = 1u << 4;
 // that cuDNN chooses for each problem), so that it may not exist for this one. A client that can
 // ask cuDNN does before it uses it.
 inline constexpr std::uint32_t kRarelyListed = 1u << 31;
+// Not cuDNN's: a model expects this entry of an answer to take more than twice the time of the
+// answer's first. It is there for applications that refuse the others; where the first does not
+// exist, cuDNN's own choice is better.
+inline constexpr std::uint32_t kFarBehind = 1u << 30;
 }  // namespace behavior_note
+// The notes of what applications refuse of an f32 problem's candidates, each more than the one
+// before: nothing; TF32, and so tensor cores; non-deterministic engines besides. No application
+// says which: what it is answered must be right for each.
+inline constexpr std::array<std::uint32_t, 3> kF32Refusals = {
+    0,
+    numerical_note::kTensorCore,
+    numerical_note::kTensorCore | numerical_note::kNondeterministic};
 
 }  // namespace reformer::core

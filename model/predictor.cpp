@@ -20,6 +20,8 @@ constexpr std::uint32_t kUnknown = ~std::uint32_t{0};
 // A class that was a candidate of fewer than one in so many training problems is rarely listed. Of
 // those that rank first for an unseen shape, two thirds do not exist there; of the others 3 %.
 constexpr std::size_t kRareShare = 50;
+// An entry that is expected to take so many times the time of the first is far behind.
+constexpr float kFarBehindTimes = 2;
 
 // A combination in one number, in the order of its members: cheap to search for.
 std::uint64_t packed_key(const Combination& c) {
@@ -75,6 +77,18 @@ void merge(View narrower,
     return is_in(narrower, entry.numerical_notes);
   });
   entries.insert(place, own.begin(), own.end());
+}
+
+// Turns the expected times of an answer's entries, building included, into notes: a prediction has
+// no times.
+void note_what_is_far_behind(std::vector<core::DecisionEntry>& entries) {
+  const float first_us = entries.empty() ? 0 : entries.front().time_us;
+  for (core::DecisionEntry& entry : entries) {
+    if (entry.time_us > kFarBehindTimes * first_us) {
+      entry.behavior_notes |= core::behavior_note::kFarBehind;
+    }
+    entry.time_us = core::kNoTime;
+  }
 }
 
 // Of whatever the judge says, NaN included.
@@ -386,21 +400,25 @@ core::Decision Predictor::choose(const core::Problem& problem,
   // rank() left this problem's logits and judgement in the scratch memory.
   const Batch batch{.model = *impl_, .memory = *scratch.impl_, .samples = 1};
   const std::span<float> logits = batch.logits(0);
-  const double best_us = sane_time_us(scratch.impl_->judgements[0].log2_best_us);
+  const double best_logit = ranking.classes[0].logit;
+  const ExpectedTimes times{impl_->target,
+                            impl_->data.info.sharpness,
+                            sane_time_us(scratch.impl_->judgements[0].log2_best_us)};
   const std::uint32_t combination = scratch.impl_->combinations[0];
   const auto& classes = impl_->data.classes.combinations[combination].classes;
   const Cover cover = choose_cover(impl_->coverable[combination],
                                    logits,
                                    {.constraints = constraints,
                                     .policy = policy,
-                                    .times = {impl_->target, impl_->data.info.sharpness, best_us},
+                                    .times = times,
                                     .filters = part.filters,
                                     .max_entries = part.entries,
                                     .max_engines = part.engines});
   decision.source = core::Source::kPredicted;
   decision.entries.reserve(core::kMaxDecisionEntries);
   for (std::size_t i = 0; i < cover.count; ++i) {
-    decision.entries.push_back(class_entry(classes[cover.rows[i]]));
+    core::DecisionEntry& entry = decision.entries.emplace_back(class_entry(classes[cover.rows[i]]));
+    entry.time_us = static_cast<float>(times.us(best_logit - logits[cover.rows[i]]));
   }
   return decision;
 }
@@ -437,6 +455,7 @@ core::Decision Predictor::decide(const core::Context& context,
     }
     entries = std::move(chosen.entries);
   }
+  note_what_is_far_behind(entries);
   decision.entries = std::move(entries);
   decision.source = decision.entries.empty() ? core::Source::kAbstain : core::Source::kPredicted;
   return decision;

@@ -112,7 +112,8 @@ class Predictor {
   // of application filters as core::decide_measured. At most `max_entries` entries and
   // `max_engines` distinct engines, because building an engine descriptor costs the client 0.35 ms.
   // The building of a class that is compiled at run time is part of its expected cost
-  // (CoverRequest). Entries that may not exist for this problem have the note kRarelyListed.
+  // (CoverRequest). Entries that may not exist for this problem have the note kRarelyListed, those
+  // that are there for applications which refuse the others may have kFarBehind.
   //
   // Of f32 problems each view that the constraints allow is ranked: the first entry that an
   // application may run is the best of its own view (unless it is the first of a wider one).
@@ -137,7 +138,8 @@ class Predictor {
     std::size_t engines = 0;
     std::uint32_t filters = 0;  // a FilterSet
   };
-  // One view's part of an answer: kPredicted, perhaps without entries, or kAbstain.
+  // One view's part of an answer, with expected times: kPredicted, perhaps without entries, or
+  // kAbstain.
   [[nodiscard]] core::Decision choose(const core::Problem& problem,
                                       View view,
                                       const core::Constraints& constraints,

@@ -146,7 +146,9 @@ Score score_served(const core::Record& record, const Score& model) {
 Score score_decision(const core::Record& record, const core::Decision& decision) {
   std::vector<core::EngineConfig> order;
   for (const core::DecisionEntry& entry : decision.entries) {
-    order.push_back(entry.config);
+    if ((entry.behavior_notes & core::behavior_note::kFarBehind) == 0) {
+      order.push_back(entry.config);
+    }
   }
   Score score = score_order(record, order);
   score.abstained = order.empty();

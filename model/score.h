@@ -51,8 +51,8 @@ struct Score {
 [[nodiscard]] Score score_served(const core::Record& record, const Score& model);
 
 // What an application gets in truth: the first entry of an answer (Predictor::decide(), the build
-// policy included) that exists, or heuristic A's first choice where the answer is empty or none of
-// it exists.
+// policy included) if it exists; else the first that exists and is not far behind
+// (behavior_note::kFarBehind), or heuristic A's first choice where there is none.
 [[nodiscard]] Score score_decision(const core::Record& record, const core::Decision& decision);
 
 // The baselines. Heuristics: their first timed candidate. First ten: the fastest of heuristic A's

@@ -41,9 +41,13 @@ bool begins_rarely_listed(const Entries& entries, bool of_f32) {
   return std::ranges::any_of(refusals(of_f32), begins);
 }
 
-// Entries that `listed` has or that are not rarely listed. Where the best of those for whoever
-// refuses something is not among them, the others for him go as well: they may be any number of
-// times slower, and then cuDNN's own list follows.
+bool is_far_behind(const core::DecisionEntry& entry) {
+  return (entry.behavior_notes & core::behavior_note::kFarBehind) != 0;
+}
+
+// Entries that `listed` has or that are not rarely listed. Where the first is not among them, those
+// far behind it go as well, and where the best of those for whoever refuses something is not, all
+// others for him: they may be any number of times slower, and then cuDNN's own list follows.
 std::vector<std::size_t> check(const Entries& entries,
                                bool of_f32,
                                const std::vector<core::EngineConfig>& listed) {
@@ -52,7 +56,10 @@ std::vector<std::size_t> check(const Entries& entries,
            std::find(listed.begin(), listed.end(), entry.config) != listed.end();
   };
   std::vector<bool> offered(entries.size());
-  std::transform(entries.begin(), entries.end(), offered.begin(), is_there);
+  const bool first_is_there = is_there(entries.front());
+  std::transform(entries.begin(), entries.end(), offered.begin(), [&](const auto& entry) {
+    return is_there(entry) && (first_is_there || !is_far_behind(entry));
+  });
   for (const std::uint32_t refused : refusals(of_f32)) {
     const auto first = first_left(entries, refused);
     if (first == entries.end() || first == entries.begin() || is_there(*first)) {

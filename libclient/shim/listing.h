@@ -17,9 +17,10 @@ namespace reformer::shim {
 // those that it has seen with others (the note kRarelyListed). cuDNN mostly runs them all the same,
 // but slower than its own choice, or not at all where the model would have ranked another engine
 // first. So an answer that begins with one is held against cuDNN's own list, once a process:
-// entries with the note that it lacks are left out. In f32 an answer has three beginnings: its
-// first entry, the first without tensor cores, and the first of those that is deterministic. Where
-// one of the latter is left out, all entries behind it of its kind are.
+// entries with the note that it lacks are left out, and where the first is among them, also those
+// that are expected to take more than twice its time (kFarBehind). In f32 an answer has three
+// beginnings: its first entry, the first without tensor cores, and the first of those that is
+// deterministic. Where one of the latter is left out, all entries behind it of its kind are.
 //
 // Threads: any; no lock is held across a call of cuDNN.
 class Listing {

@@ -162,10 +162,12 @@ BOOST_AUTO_TEST_CASE(query_and_explain_pass_constraints_on) {
                                 {},
                                 R"({"source":"predicted","confidence":0.5,"model":"m","entries":[
       {"config":"57:17=88","numerical_notes":1,"behavior_notes":2147483649},
-      {"config":"5","numerical_notes":0,"behavior_notes":2147483648}]})",
+      {"config":"5","numerical_notes":0,"behavior_notes":2147483648},
+      {"config":"20","numerical_notes":0,"behavior_notes":1073741824}]})",
                                 &request);
   BOOST_TEST(rare.out.find("tensor-core, rarely listed\n") != std::string::npos);
   BOOST_TEST(rare.out.find(" rarely listed\n") != std::string::npos);
+  BOOST_TEST(rare.out.find(" far behind\n") != std::string::npos);
 
   const std::string reply = R"({"decision":)" + std::string(kDecision) +
                             R"(,"why":"nothing is measured","filtered":[{"config":"3","time_us":4,

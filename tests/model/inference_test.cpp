@@ -323,6 +323,38 @@ BOOST_AUTO_TEST_CASE(a_kernel_that_is_compiled_at_run_time_must_be_worth_it) {
   BOOST_TEST((first(10'000'000) == testing::config(0)));
 }
 
+BOOST_AUTO_TEST_CASE(an_entry_that_is_expected_to_take_twice_the_firsts_time_is_far_behind) {
+  const core::Problem f16 = testing::problem("fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3");
+  const core::Problem f32 = testing::problem("fwd f32 nchw n4 c8 h8 w8 k8 r3 s3");
+  const auto far_behind = [](const ModelData& data, const core::Problem& problem) {
+    const auto predictor = testing::predictor_of(data);
+    Predictor::Scratch scratch(*predictor);
+    const core::Decision decision =
+        predictor->decide(testing::sample_context(), problem, {}, {}, 16, 16, scratch);
+    std::set<std::int32_t> engines;
+    for (const core::DecisionEntry& entry : decision.entries) {
+      BOOST_TEST(std::isnan(entry.time_us));
+      if ((entry.behavior_notes & core::behavior_note::kFarBehind) != 0) {
+        engines.insert(entry.config.engine());
+      }
+    }
+    return engines;
+  };
+  // Class i takes exp(i / 4) times the time of the first.
+  ModelData data = testing::fixed_ranking_model(6);
+  data.info.sharpness = 4;
+  BOOST_TEST((far_behind(data, f16) == std::set<std::int32_t>{3, 4, 5}));
+  // The best of each view, 0, 5 and 7, is expected to take the same time here.
+  ModelData views = model_of_three_views();
+  views.info.sharpness = 4;
+  const std::set<std::int32_t> behind = far_behind(views, f32);
+  for (const std::int32_t engine : {0, 5, 7}) {
+    BOOST_TEST(!behind.contains(engine));
+  }
+  BOOST_TEST(behind.contains(3));
+  BOOST_TEST(behind.contains(6));
+}
+
 BOOST_AUTO_TEST_CASE(classes_are_found_by_their_configuration) {
   const auto predictor = testing::predictor_of(testing::fixed_ranking_model(5));
   BOOST_TEST(predictor->classes().size() == 5U);

@@ -66,6 +66,19 @@ BOOST_AUTO_TEST_CASE(the_baselines_choose_as_defined) {
   BOOST_TEST(score_oracle(record).top1);
 }
 
+BOOST_AUTO_TEST_CASE(what_is_far_behind_is_not_taken_where_an_answers_first_does_not_exist) {
+  core::Decision decision;
+  for (const std::int32_t engine : {9, 0, 2}) {  // 9 does not exist
+    decision.entries.emplace_back().config = config(engine);
+  }
+  BOOST_TEST((score_decision(toy(), decision).predicted == config(0)));
+  decision.entries[1].behavior_notes = core::behavior_note::kFarBehind;
+  BOOST_TEST((score_decision(toy(), decision).predicted == config(2)));
+  decision.entries[2].behavior_notes = core::behavior_note::kFarBehind;
+  BOOST_TEST((score_decision(toy(), decision).predicted == config(0)));  // heuristic A's choice
+  BOOST_TEST(score_decision(toy(), decision).slowdown == score_heuristic_a(toy()).slowdown);
+}
+
 BOOST_AUTO_TEST_CASE(what_is_served_is_the_heuristics_where_the_model_abstains) {
   const core::Record record = toy();
   const std::vector<core::EngineConfig> classes = {config(1), config(0)};

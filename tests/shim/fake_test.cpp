@@ -75,6 +75,9 @@ core::Decision rarely_listed(const core::Context&, const core::Problem& problem)
     std::swap(decision.entries[0], decision.entries[1]);
     decision.entries[0].numerical_notes = core::numerical_note::kTensorCore;
   }
+  if (problem.x.type == core::DataType::kBf16) {
+    decision.entries[1].behavior_notes |= core::behavior_note::kFarBehind;
+  }
   return decision;
 }
 

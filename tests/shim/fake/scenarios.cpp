@@ -187,7 +187,8 @@ void executions_are_timed() {
 }
 
 // The daemon says engines 1, 2, 103 and 104, all but 2 rarely listed, and 104 with another knob
-// value than cuDNN lists it with; of f32 first 2, the only one with tensor cores.
+// value than cuDNN lists it with; of f32 first 2, the only one with tensor cores; of bf16 that 2 is
+// far behind.
 void rarely_listed_entries() {
   using Engines = std::vector<std::int64_t>;
   const auto finalised = [] { return fake_cudnn_state()->calls[kFinalize].load(); };
@@ -198,6 +199,10 @@ void rarely_listed_entries() {
   const std::uint64_t first = finalised();
   expect(use(graph).engines == Engines({2, 103}), "the same list again");
   expect(finalised() - first + 1 == first - before, "cuDNN's list is asked for once");
+
+  const Graph bf16(4, CUDNN_DATA_BFLOAT16);
+  expect(use(bf16).engines.at(0) == 103,
+         "what is far behind a first that is not there is left out");
 
   const Graph f32(3, CUDNN_DATA_FLOAT);
   const Engines own = use(f32).engines;
