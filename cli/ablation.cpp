@@ -183,8 +183,8 @@ void print_study(Session& session, const Json& study, const Json& variants) {
 }
 
 void print_report(Session& session, const Json& report) {
-  *session.out << human_count(count_of(report, "problems"))
-               << " verified problems, in brackets 95 % intervals";
+  *session.out << human_count(count_of(report, "problems")) << ' ' << verified_problems(report)
+               << ", in brackets 95 % intervals";
   const std::uint64_t waiting = count_or(report, "waiting", 0);
   if (waiting > 0) {
     *session.out << "; " << human_count(waiting) << " more wait";

@@ -266,10 +266,17 @@ std::string AblationPage::time_plot() const {
   return svg + "</svg>\n";
 }
 
+std::string verified_problems(const Json& report) {
+  const std::string view = text_or(report, "view", "all");
+  return view == "without_tensor_cores" ? "verified f32 problems without tensor cores"
+         : view == "deterministic" ? "verified f32 problems without tensor cores, deterministic"
+                                   : "verified problems";
+}
+
 std::string AblationPage::html() const {
   return std::string(kHead) + "<h1>Online ablation</h1>\n<p>" +
-         human_count(count_of(report_, "problems")) + " verified problems.</p>\n" + table() +
-         "<h2>Accuracy against inference time</h2>\n" + accuracy_plot() +
+         human_count(count_of(report_, "problems")) + " " + verified_problems(report_) + ".</p>\n" +
+         table() + "<h2>Accuracy against inference time</h2>\n" + accuracy_plot() +
          "<h2>Slowdown over time</h2>\n" + time_plot() + "</body></html>\n";
 }
 

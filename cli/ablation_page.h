@@ -32,6 +32,10 @@ class AblationPage {
   std::map<std::string, std::vector<Point>> series_;
 };
 
+// What the problems of a report are: "verified problems", "verified f32 problems without tensor
+// cores", ...
+[[nodiscard]] std::string verified_problems(const Json& report);
+
 // For HTML text and attribute values.
 [[nodiscard]] std::string escape_html(std::string_view text);
 

@@ -117,6 +117,16 @@ void AccuracyOptions::add(CLI::App& command) {
   command.add_option("--device", device_, "GPU, as `list` shows it");
   command.add_option("--since", since_, "Only what was verified in the last 6h, 7d, 2w, ...")
       ->check(check_duration);
+  CLI::Option* without = command.add_flag(
+      "--without-tensor-cores",
+      without_tensor_cores_,
+      "Only f32 problems, as an application sees them that refuses TF32: without the candidates "
+      "that use tensor cores");
+  command
+      .add_flag("--deterministic",
+                deterministic_,
+                "And without the non-deterministic ones; with --without-tensor-cores")
+      ->needs(without);
   command.add_flag(
       "--weighted-by-use", weighted_by_use_, "Count a problem as often as applications ran it");
   command.add_flag("--uncorrected",
@@ -131,6 +141,9 @@ void AccuracyOptions::fill(Json& request) const {
   put(request, "device", device_);
   if (!since_.empty()) {
     request["since_s"] = parse_duration_s(since_).value();
+  }
+  if (without_tensor_cores_) {
+    request["view"] = deterministic_ ? "deterministic" : "without_tensor_cores";
   }
   if (weighted_by_use_) {
     request["weighted_by_use"] = true;

@@ -49,6 +49,8 @@ class AccuracyOptions {
 
  private:
   std::string op_, dtype_, layout_, device_, since_;
+  bool without_tensor_cores_ = false;
+  bool deterministic_ = false;
   bool weighted_by_use_ = false;
   bool uncorrected_ = false;
 };

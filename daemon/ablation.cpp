@@ -87,7 +87,8 @@ class Report {
     }
     const auto problems = std::count_if(
         options_.weights.begin(), options_.weights.end(), [](double weight) { return weight > 0; });
-    return {{"problems", problems},
+    return {{"view", model::to_string(log_.view())},
+            {"problems", problems},
             {"waiting", options_.waiting},
             {"weighted", !equal_},
             {"champion", options_.champion},

@@ -12,6 +12,9 @@ constexpr std::uint16_t kAbsent = 65535;
 }  // namespace
 
 void AccuracyLog::add(const storage::AccuracyRow& row) {
+  if (row.view != static_cast<std::uint8_t>(view_)) {
+    return;
+  }
   const auto [at, is_new] =
       numbers_.try_emplace(row.key, static_cast<std::uint32_t>(problems_.size()));
   if (is_new) {
@@ -49,14 +52,31 @@ void AccuracyLog::add(const storage::AccuracyRow& row) {
 }
 
 core::Status AccuracyLog::read(storage::Database& database) {
-  const auto status = database.for_each_accuracy(0, [this](const storage::AccuracyRow& row) {
-    add(row);
+  return read(database, std::span(this, 1));
+}
+
+core::Status AccuracyLog::read(storage::Database& database, std::span<AccuracyLog> logs) {
+  const auto status = database.for_each_accuracy(0, [logs](const storage::AccuracyRow& row) {
+    for (AccuracyLog& log : logs) {
+      log.add(row);
+    }
     return true;
   });
+  for (AccuracyLog& log : logs) {
+    log.complete();
+  }
+  return status;
+}
+
+void AccuracyLog::complete() {
   for (auto& [name, entries] : entries_) {
     entries.resize(problems_.size());
   }
-  return status;
+}
+
+std::optional<std::size_t> AccuracyLog::find(const core::KeyHash& key) const {
+  const auto found = numbers_.find(key);
+  return found != numbers_.end() ? std::optional<std::size_t>(found->second) : std::nullopt;
 }
 
 std::vector<std::string> AccuracyLog::variants() const {
@@ -114,6 +134,17 @@ std::vector<double> selection_weights(std::span<const AccuracyLog::Problem> prob
     }
   }
   return weights;
+}
+
+std::vector<double> weights_in(const AccuracyLog& view,
+                               const AccuracyLog& all,
+                               std::span<const double> weights) {
+  std::vector<double> result;
+  for (const AccuracyLog::Problem& problem : view.problems()) {
+    const auto place = all.find(problem.key);
+    result.push_back(place ? weights[*place] : 0);
+  }
+  return result;
 }
 
 }  // namespace reformer::daemon

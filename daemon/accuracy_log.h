@@ -1,10 +1,12 @@
 #pragma once
 
+#include "model/features.h"
 #include "model/score.h"
 #include "storage/database.h"
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -12,11 +14,14 @@
 
 namespace reformer::daemon {
 
-// The rows of the accuracy log in compact form (about 30 bytes a row): every report and rule reads
-// this. Of a variant's rows for one problem the last counts. Threads: one writer; any readers once
-// complete.
+// One view's rows of the accuracy log in compact form (about 30 bytes a row): every report and rule
+// reads this. Of a variant's rows for one problem the last counts. Threads: one writer; any readers
+// once complete.
 class AccuracyLog {
  public:
+  // Of View::kAll the log has all problems, of another view f32 ones alone.
+  explicit AccuracyLog(model::View view = model::View::kAll) : view_(view) {}
+
   struct Problem {
     core::KeyHash key;
     std::int64_t time_s = 0;  // of the newest row
@@ -42,8 +47,16 @@ class AccuracyLog {
     bool abstained = false;
   };
 
-  void add(const storage::AccuracyRow& row);  // oldest first
+  // Oldest first. Rows of another view are passed over.
+  void add(const storage::AccuracyRow& row);
+  // Reads the whole log of a database.
   [[nodiscard]] core::Status read(storage::Database& database);
+  // Several views in one pass.
+  [[nodiscard]] static core::Status read(storage::Database& database, std::span<AccuracyLog> logs);
+
+  [[nodiscard]] model::View view() const { return view_; }
+  // The place in problems(), if it is there.
+  [[nodiscard]] std::optional<std::size_t> find(const core::KeyHash& key) const;
 
   // In the order of their first measurement.
   [[nodiscard]] std::span<const Problem> problems() const { return problems_; }
@@ -56,6 +69,9 @@ class AccuracyLog {
   [[nodiscard]] Entry served(std::span<const Entry> variant, std::size_t problem) const;
 
  private:
+  void complete();
+
+  model::View view_;
   std::vector<Problem> problems_;
   std::unordered_map<core::KeyHash, std::uint32_t, core::KeyHasher> numbers_;
   std::vector<std::string> devices_;
@@ -72,5 +88,10 @@ class AccuracyLog {
 // with nothing waiting, every weight is 1.
 [[nodiscard]] std::vector<double> selection_weights(std::span<const AccuracyLog::Problem> problems,
                                                     std::uint64_t waiting);
+// The weights that `all`'s problems have, for the problems of another view of the same log; 0 where
+// `all` lacks one.
+[[nodiscard]] std::vector<double> weights_in(const AccuracyLog& view,
+                                             const AccuracyLog& all,
+                                             std::span<const double> weights);
 
 }  // namespace reformer::daemon

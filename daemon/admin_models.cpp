@@ -6,6 +6,7 @@
 #include "daemon/promotion.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace reformer::daemon {
 namespace {
@@ -37,7 +38,7 @@ Json model_json(const model::ModelInfo& info) {
           {"metrics", std::move(metrics)}};
 }
 
-// Which rows: operation, type, layout, device, and not before `from_s`.
+// Which rows: operation, type, layout, device, view, and not before `from_s`.
 class RowFilter {
  public:
   static core::Result<RowFilter> from(const Json& request) {
@@ -45,12 +46,18 @@ class RowFilter {
     if (!filter) {
       return filter.error();
     }
+    const auto view = model::parse_view(request.value("view", std::string("all")));
+    if (!view) {
+      return wrong("view: expected all, without_tensor_cores or deterministic");
+    }
     const auto since = request.find("since_s");  // seconds back from now
     return RowFilter(std::move(*filter),
+                     *view,
                      since != request.end() && since->is_number_unsigned()
                          ? now_s() - since->get<std::int64_t>()
                          : 0);
   }
+  [[nodiscard]] model::View view() const { return view_; }
   [[nodiscard]] std::int64_t from_s() const { return from_s_; }
   [[nodiscard]] bool matches(core::Operation operation,
                              core::DataType type,
@@ -65,9 +72,10 @@ class RowFilter {
   }
 
  private:
-  RowFilter(RecordFilter filter, std::int64_t from_s)
-      : filter_(std::move(filter)), from_s_(from_s) {}
+  RowFilter(RecordFilter filter, model::View view, std::int64_t from_s)
+      : filter_(std::move(filter)), view_(view), from_s_(from_s) {}
   RecordFilter filter_;
+  model::View view_;
   std::int64_t from_s_;
 };
 
@@ -94,6 +102,7 @@ Json row_json(const storage::AccuracyRow& row) {
           {"op", core::to_string(row.operation)},
           {"dtype", core::to_string(row.type)},
           {"layout", layout_name(row.layout)},
+          {"view", model::to_string(static_cast<model::View>(row.view))},
           {"uses", row.uses},
           {"device", row.device}};
 }
@@ -188,15 +197,22 @@ Status AdminService::Impl::ablation(const Json& request, const AdminReply& reply
   if (!filter || !counts) {
     return !filter ? filter.error() : counts.error();
   }
-  AccuracyLog log;
-  if (const Status read = log.read(database); !read) {
+  // The weights are of all problems in the order of their verification, whatever the view.
+  std::vector<AccuracyLog> logs(1);
+  if (filter->view() != model::View::kAll) {
+    logs.emplace_back(filter->view());
+  }
+  if (const Status read = AccuracyLog::read(database, logs); !read) {
     return read;
   }
+  const AccuracyLog& all = logs.front();
+  const AccuracyLog& log = logs.back();
   const auto set = models();
+  const auto weights =
+      selection_weights(all.problems(), flag(request, "uncorrected") ? 0 : counts->queued);
   ReportOptions report{.champion = set->champion,
                        .models = {},
-                       .weights = selection_weights(
-                           log.problems(), flag(request, "uncorrected") ? 0 : counts->queued),
+                       .weights = weights_in(log, all, weights),
                        .waiting = counts->queued,
                        .resamples = std::min(size_or(request, "resamples", 1000), kMaxResamples),
                        .seed = size_or(request, "seed", 1)};
@@ -229,7 +245,8 @@ Status AdminService::Impl::accuracy(const Json& request, const AdminReply& reply
   Rows out(reply);
   const Status done =
       database.for_each_accuracy(filter->from_s(), [&](const storage::AccuracyRow& row) {
-        if (filter->matches(row.operation, row.type, row.layout, row.device, row.time_s)) {
+        if (row.view == static_cast<std::uint8_t>(filter->view()) &&
+            filter->matches(row.operation, row.type, row.layout, row.device, row.time_s)) {
           out.add(row_json(row));
         }
         return true;

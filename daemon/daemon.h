@@ -1,5 +1,6 @@
 #pragma once
 
+#include "daemon/accuracy_log.h"
 #include "daemon/admin.h"
 #include "daemon/answers.h"
 #include "daemon/config.h"
@@ -23,6 +24,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -122,7 +124,10 @@ class Daemon final : public LiveDaemon {
                               const std::optional<core::Record>& before,
                               const std::vector<core::Context>& older);  // storage thread
   void review();                                                         // background thread
-  void promote_by_rule(const AccuracyLog& log, const ModelSet& set, const Config& config);
+  // `logs`: of each view, in the order of model::kViews.
+  void promote_by_rule(std::span<const AccuracyLog> logs,
+                       const ModelSet& set,
+                       const Config& config);
   void tick_retraining();                           // loop
   void note_context(const core::Context& context);  // loop
 

@@ -11,11 +11,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kRegression = 0.005;  // ln; of an operation or a data type
+constexpr double kRegression = 0.005;  // ln; of an operation, a data type or a view
 constexpr std::size_t kMostPromotions = 100;
 constexpr const char* kEntry = "promotions";
 
 struct Difference {
+  std::size_t problem = 0;
   double log_ratio = 0;
   double weight = 1;
 };
@@ -30,7 +31,7 @@ WeightedMean mean_of(std::span<const Difference> sample) {
   double sum = 0;
   double total = 0;
   double squares = 0;
-  for (const auto& [value, weight] : sample) {
+  for (const auto& [problem, value, weight] : sample) {
     sum += weight * value;
     total += weight;
     squares += weight * weight;
@@ -41,7 +42,7 @@ WeightedMean mean_of(std::span<const Difference> sample) {
   }
   result.mean = sum / total;
   result.n = total * total / squares;
-  for (const auto& [value, weight] : sample) {
+  for (const auto& [problem, value, weight] : sample) {
     result.variance += weight * (value - result.mean) * (value - result.mean) / total;
   }
   return result;
@@ -56,42 +57,70 @@ double sequence_half_width(const WeightedMean& of, double alpha, double tightest
                    std::log(std::sqrt(n * rho2 + 1) / alpha));
 }
 
+// Of what applications would get from `name` and get from `champion`, where both were measured.
+std::vector<Difference> differences(const AccuracyLog& log,
+                                    const std::string& name,
+                                    const std::string& champion,
+                                    std::span<const double> weights) {
+  const auto entries = log.of(name);
+  const auto reference = log.of(champion);
+  std::vector<Difference> all;
+  for (std::size_t i = 0; i < std::min(entries.size(), reference.size()); ++i) {
+    if (!entries[i].present || !reference[i].present || !(weights[i] > 0)) {
+      continue;
+    }
+    const auto ours = log.served(entries, i);
+    const auto theirs = log.served(reference, i);
+    if (ours.covered && theirs.covered) {
+      all.push_back({i, std::log(double(ours.time_us) / double(theirs.time_us)), weights[i]});
+    }
+  }
+  return all;
+}
+
+bool is_slower(std::span<const Difference> sample) {
+  return mean_of(sample).mean > kRegression;
+}
+
+// In an operation or a data type.
+bool is_slower_in_a_part(const AccuracyLog& log, std::span<const Difference> all) {
+  std::map<core::Operation, std::vector<Difference>> operations;
+  std::map<core::DataType, std::vector<Difference>> types;
+  for (const Difference& difference : all) {
+    const AccuracyLog::Problem& problem = log.problems()[difference.problem];
+    operations[problem.operation].push_back(difference);
+    types[problem.type].push_back(difference);
+  }
+  const auto slower = [](const auto& part) { return is_slower(part.second); };
+  return std::ranges::any_of(operations, slower) || std::ranges::any_of(types, slower);
+}
+
 }  // namespace
 
 std::optional<Challenger> challenger_to_promote(const AccuracyLog& log,
+                                                std::span<const AccuracyLog> other_views,
                                                 std::span<const double> weights,
                                                 const std::string& champion,
                                                 std::span<const std::string> candidates,
                                                 const PromotionRule& rule) {
-  const auto reference = log.of(champion);
+  std::vector<std::vector<double>> weights_of_others;
+  for (const AccuracyLog& other : other_views) {
+    weights_of_others.push_back(weights_in(other, log, weights));
+  }
   const double alpha = (1 - rule.confidence) / std::max<double>(1, double(candidates.size()));
   std::optional<Challenger> best;
   for (const std::string& name : candidates) {
-    const auto entries = log.of(name);
-    std::vector<Difference> all;
-    std::map<core::Operation, std::vector<Difference>> operations;
-    std::map<core::DataType, std::vector<Difference>> types;
-    for (std::size_t i = 0; i < std::min(entries.size(), reference.size()); ++i) {
-      if (!entries[i].present || !reference[i].present || !(weights[i] > 0)) {
-        continue;
-      }
-      const auto ours = log.served(entries, i);
-      const auto theirs = log.served(reference, i);
-      if (ours.covered && theirs.covered) {
-        all.push_back({std::log(double(ours.time_us) / double(theirs.time_us)), weights[i]});
-        operations[log.problems()[i].operation].push_back(all.back());
-        types[log.problems()[i].type].push_back(all.back());
-      }
-    }
+    const std::vector<Difference> all = differences(log, name, champion, weights);
     if (name == champion || all.size() < rule.min_problems || !(alpha > 0)) {
       continue;
+    }
+    bool regresses = is_slower_in_a_part(log, all);
+    for (std::size_t i = 0; i < other_views.size() && !regresses; ++i) {
+      regresses = is_slower(differences(other_views[i], name, champion, weights_of_others[i]));
     }
     const WeightedMean mean = mean_of(all);
     const double bound =
         mean.mean + sequence_half_width(mean, alpha, static_cast<double>(rule.min_problems));
-    const auto slower = [](const auto& part) { return mean_of(part.second).mean > kRegression; };
-    const bool regresses =
-        std::ranges::any_of(operations, slower) || std::ranges::any_of(types, slower);
     if (bound < 0 && !regresses && (!best || std::exp(mean.mean) < best->ratio)) {
       best = Challenger{name, all.size(), std::exp(mean.mean), std::exp(bound)};
     }

@@ -26,12 +26,14 @@ struct Challenger {
 };
 // The best of `candidates` that should answer instead of the champion, if any: on at least
 // min_problems problems on which both were measured, what applications would get is faster with
-// that confidence, and in no operation and no data type slower by more than 0.5 %. The bound is a
-// confidence sequence (Robbins' normal mixture with the variance estimated; Waudby-Smith et al.,
-// Time-uniform central limit theory, 2021) at the level shared among the candidates: it holds
-// however often, and whenever, the rule looks.
+// that confidence, and in no operation, no data type and none of the `other_views` slower by more
+// than 0.5 %. The bound is a confidence sequence (Robbins' normal mixture with the variance
+// estimated; Waudby-Smith et al., Time-uniform central limit theory, 2021) at the level shared
+// among the candidates: it holds however often, and whenever, the rule looks. `weights`: of the
+// problems of `log`.
 [[nodiscard]] std::optional<Challenger> challenger_to_promote(
     const AccuracyLog& log,
+    std::span<const AccuracyLog> other_views,
     std::span<const double> weights,
     const std::string& champion,
     std::span<const std::string> candidates,

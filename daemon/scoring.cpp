@@ -2,18 +2,42 @@
 
 #include <algorithm>
 #include <chrono>
+#include <span>
 #include <string>
+#include <utility>
 
 namespace reformer::daemon {
 namespace {
 
 constexpr std::uint16_t kAbsent = 65535;
 
+// A record as the applications of one view see it.
+struct Seen {
+  model::View view = model::View::kAll;
+  core::Record record;
+};
+
+// The whole record, and of f32 problems each further view of it that has a timed candidate.
+std::vector<Seen> views_of(const core::Record& record) {
+  std::vector<Seen> views{{model::View::kAll, record}};
+  if (record.key.problem.x.type == core::DataType::kF32) {
+    for (const model::View view : std::span(model::kViews).subspan(1)) {
+      Seen seen{view, core::without_notes(record, model::refused_notes(view))};
+      if (core::fastest(seen.record) != nullptr) {
+        views.push_back(std::move(seen));
+      }
+    }
+  }
+  return views;
+}
+
 storage::AccuracyRow row_of(const model::Score& score,
-                            const core::Record& record,
+                            const Seen& seen,
                             std::string_view variant,
                             const ScoredProblem& problem) {
+  const core::Record& record = seen.record;
   storage::AccuracyRow row;
+  row.view = static_cast<std::uint8_t>(seen.view);
   row.time_s = problem.time_s;
   row.key = core::hash_key(record.key);
   row.variant = variant;
@@ -72,22 +96,32 @@ std::vector<storage::AccuracyRow> score_variants(const core::Record& record,
                                                  const ScoredProblem& problem,
                                                  const Answers::Limits& limits,
                                                  int repeats) {
+  const std::vector<Seen> views = views_of(record);
   std::vector<storage::AccuracyRow> rows;
+  const auto add = [&](const Seen& seen, const model::Score& score, std::string_view variant) {
+    rows.push_back(row_of(score, seen, variant, problem));
+  };
   for (const LoadedModel& loaded : models.models) {
     const model::Predictor& predictor = *loaded.predictor;
     model::Predictor::Scratch scratch(predictor);
-    model::Ranking ranking;
-    if (predictor.knows(record.key.context)) {
-      predictor.rank(record.key.problem, model::kMaxRanked, scratch, ranking);
+    const float inference_ns = time_answers(predictor, record.key, limits, repeats, scratch);
+    for (const Seen& seen : views) {
+      model::Ranking ranking;
+      if (predictor.knows(record.key.context)) {
+        predictor.rank(record.key.problem, model::kMaxRanked, scratch, ranking, seen.view);
+      }
+      add(seen,
+          model::score_ranking(seen.record, ranking, predictor.classes()),
+          predictor.info().name);
+      rows.back().inference_ns = inference_ns;
     }
-    const auto score = model::score_ranking(record, ranking, predictor.classes());
-    rows.push_back(row_of(score, record, predictor.info().name, problem));
-    rows.back().inference_ns = time_answers(predictor, record.key, limits, repeats, scratch);
   }
-  rows.push_back(row_of(model::score_heuristic_a(record), record, kHeuristicA, problem));
-  rows.push_back(row_of(model::score_heuristic_b(record), record, kHeuristicB, problem));
-  rows.push_back(row_of(model::score_a_first_10(record), record, kFirstTenOfA, problem));
-  rows.push_back(row_of(model::score_oracle(record), record, kOracle, problem));
+  for (const Seen& seen : views) {
+    add(seen, model::score_heuristic_a(seen.record), kHeuristicA);
+    add(seen, model::score_heuristic_b(seen.record), kHeuristicB);
+    add(seen, model::score_a_first_10(seen.record), kFirstTenOfA);
+    add(seen, model::score_oracle(seen.record), kOracle);
+  }
   return rows;
 }
 

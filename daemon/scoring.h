@@ -25,8 +25,10 @@ struct ScoredProblem {
   float selection_probability = 1;
   std::uint32_t pool = 1;  // from among so many that waited
 };
-// One row for each loaded variant and baseline. Inference time is the median of `repeats` runs of
-// the code that serves, a whole decision. Takes about 100 us a variant: for the scorer thread.
+// One row for each loaded variant and baseline, of an f32 problem one more for each further view of
+// which a candidate is timed. Inference time is the median of `repeats` runs of the code that
+// serves, a whole decision, which has all views in it. Takes about 100 us a variant: for the scorer
+// thread.
 [[nodiscard]] std::vector<storage::AccuracyRow> score_variants(const core::Record& record,
                                                                const ModelSet& models,
                                                                const ScoredProblem& problem,

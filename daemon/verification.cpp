@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <ctime>
+#include <span>
 #include <utility>
+#include <vector>
 
 namespace reformer::daemon {
 namespace {
@@ -147,14 +149,14 @@ void Daemon::review() {
   }
   (void)database_->trim_accuracy(std::time(nullptr) - config->accuracy_days * 86400,
                                  static_cast<std::uint64_t>(config->accuracy_rows));
-  AccuracyLog log;
-  if (const auto read = log.read(*database_); !read) {
+  std::vector<AccuracyLog> logs(model::kViews.begin(), model::kViews.end());
+  if (const auto read = AccuracyLog::read(*database_, logs); !read) {
     spdlog::error("accuracy log: {}", read.error().message);
     return;
   }
   nlohmann::json alarms = nlohmann::json::array();
   for (const Alarm& alarm :
-       drift_alarms(log,
+       drift_alarms(logs.front(),
                     set->champion,
                     {static_cast<std::size_t>(config->drift_window), config->drift_slowdown})) {
     alarms.push_back({{"kind", alarm.kind}, {"text", alarm.text}});
@@ -177,11 +179,13 @@ void Daemon::review() {
     alarms_ = std::move(alarms);
   }
   if (config->auto_promote && !set->champion.empty()) {
-    promote_by_rule(log, *set, *config);
+    promote_by_rule(logs, *set, *config);
   }
 }
 
-void Daemon::promote_by_rule(const AccuracyLog& log, const ModelSet& set, const Config& config) {
+void Daemon::promote_by_rule(std::span<const AccuracyLog> logs,
+                             const ModelSet& set,
+                             const Config& config) {
   const auto history = PromotionHistory::load(*database_);
   const auto counts = database_->counts();
   if (!history || !counts) {
@@ -197,8 +201,9 @@ void Daemon::promote_by_rule(const AccuracyLog& log, const ModelSet& set, const 
     }
   }
   const auto better = challenger_to_promote(
-      log,
-      selection_weights(log.problems(), counts->queued),
+      logs.front(),
+      logs.subspan(1),
+      selection_weights(logs.front().problems(), counts->queued),
       set.champion,
       candidates,
       {static_cast<std::size_t>(config.promote_min_problems), config.promote_confidence});

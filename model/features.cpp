@@ -13,6 +13,9 @@ namespace {
 constexpr std::uint64_t kSchemaVersion = 1;
 
 // Features that are logarithms come first: they are taken all at once.
+constexpr std::array<std::string_view, kViews.size()> kViewNames = {
+    "all", "without_tensor_cores", "deterministic"};
+
 constexpr std::array<std::string_view, kNumericFeatures> kNames = {"log2 n",
                                                                    "log2 c",
                                                                    "log2 k",
@@ -348,6 +351,16 @@ Combination combination_of(const core::Problem& problem, View view) {
     combination.view = view;
   }
   return combination;
+}
+
+std::string_view to_string(View view) {
+  return kViewNames[static_cast<std::size_t>(view)];
+}
+
+std::optional<View> parse_view(std::string_view name) {
+  const auto found = std::ranges::find(kViewNames, name);
+  return found != kViewNames.end() ? std::optional(kViews[found - kViewNames.begin()])
+                                   : std::nullopt;
 }
 
 std::string to_string(const Combination& combination) {

@@ -31,6 +31,9 @@ static_assert(kViews.size() == core::kF32Refusals.size());
 [[nodiscard]] constexpr std::uint32_t refused_notes(View view) {
   return core::kF32Refusals[static_cast<std::size_t>(view)];
 }
+// "all", "without_tensor_cores", "deterministic".
+[[nodiscard]] std::string_view to_string(View view);
+[[nodiscard]] std::optional<View> parse_view(std::string_view name);
 
 // What decides which engines can run at all. A model ranks, for each combination it was trained on,
 // the classes that were seen there, and abstains for any other.

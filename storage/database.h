@@ -83,6 +83,9 @@ struct AccuracyRow {
   core::Operation operation = core::Operation::kForward;
   core::DataType type = core::DataType::kF32;
   core::Layout layout = core::Layout::kNchw;
+  // Whose choice it was: of an application that refuses core::kF32Refusals[view]. 0 for types other
+  // than f32.
+  std::uint8_t view = 0;
   std::uint64_t uses = 0;
   std::string device;
 

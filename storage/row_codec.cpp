@@ -15,7 +15,8 @@ using core::ByteReader;
 using core::ByteWriter;
 
 constexpr std::uint8_t kForm = 1;
-constexpr std::uint8_t kAccuracyForm = 2;  // 1 had slowdowns instead of times, and no pool
+// 1 had slowdowns instead of times, and no pool; 2 no view.
+constexpr std::uint8_t kAccuracyForm = 3;
 constexpr std::size_t kMaxTextBytes = 4096;
 
 // Collects the bytes of a row.
@@ -59,6 +60,11 @@ class RowReader {
   void enumeration(Enum& value, Enum last) {
     value = static_cast<Enum>(in_.u8());
     good_ = good_ && value <= last;
+  }
+  // A byte below `count`.
+  void index(std::uint8_t& value, std::size_t count) {
+    value = in_.u8();
+    good_ = good_ && value < count;
   }
   template <typename T>
   core::Result<T> finish(T row, std::string_view what) const {
@@ -156,6 +162,7 @@ std::string encode_row(const AccuracyRow& accuracy) {
   row.out().varint(accuracy.uses);
   row.text(accuracy.device);
   row.out().u32(accuracy.pool);
+  row.out().u8(accuracy.view);
   return row.bytes();
 }
 
@@ -187,11 +194,14 @@ core::Result<AccuracyRow> decode_accuracy(std::string_view bytes) {
   row.enumeration(accuracy.layout, core::Layout::kStrided);
   accuracy.uses = row.in().varint();
   row.text(accuracy.device);
-  if (row.form() == kAccuracyForm) {
+  if (row.form() >= 2) {
     accuracy.pool = row.in().u32();
   } else {
     accuracy.time_us *= accuracy.best_us;
     accuracy.served_time_us *= accuracy.best_us;
+  }
+  if (row.form() >= 3) {
+    row.index(accuracy.view, core::kF32Refusals.size());
   }
   return row.finish(std::move(accuracy), "a row of the accuracy log");
 }

@@ -40,11 +40,11 @@ _reformerctl() {
     merge) options=--out ;;
     promote) options='--rollback --history' ;;
     check) options=--acknowledge ;;
-    ablation) options='--op --dtype --layout --device --since --weighted-by-use --uncorrected --html --watch' ;;
-    accuracy) options='--op --dtype --layout --device --since --weighted-by-use --csv --jsonl' ;;
+    ablation) options='--op --dtype --layout --device --without-tensor-cores --deterministic --since --weighted-by-use --uncorrected --html --watch' ;;
+    accuracy) options='--op --dtype --layout --device --without-tensor-cores --deterministic --since --weighted-by-use --uncorrected --csv --jsonl' ;;
     run) options='--mode --freeze --' ;;
     train) options='--data --from-daemon --no-add --device --cudnn --background --max-memory --out --blocks --block --target --sharpness --seed --epochs --threads' ;;
-    eval) options='--model --data' ;;
+    eval) options='--model --data --unseen-only --without-tensor-cores --deterministic --expected-uses --worst' ;;
     ablate) options='--data --blocks --block --target --sharpness --noise --steps --preset --seeds --epochs
       --threads --held-out --calibrate --html' ;;
     help) options=$commands ;;

@@ -269,6 +269,24 @@ BOOST_AUTO_TEST_CASE(ablation_prints_a_table_for_each_study_with_two_variants_or
   BOOST_TEST(outcome.out.find("Target") == std::string::npos);
 }
 
+BOOST_AUTO_TEST_CASE(ablation_and_accuracy_ask_for_one_view_of_f32) {
+  const std::string reply = R"({"view":"deterministic","problems":9,"variants":[],"rows":[]})";
+  const auto asks = [&](std::vector<std::string> words) {
+    Script script;
+    script.replies.push_back({{reply}});
+    const auto outcome = test::run(script, std::move(words));
+    BOOST_TEST(outcome.exit_code == kExitOk);
+    return json::parse(script.requests.at(0)).value("view", "all");
+  };
+  BOOST_TEST(asks({"ablation"}) == "all");
+  BOOST_TEST(asks({"ablation", "--without-tensor-cores"}) == "without_tensor_cores");
+  BOOST_TEST(asks({"accuracy", "--without-tensor-cores", "--deterministic"}) == "deterministic");
+  BOOST_TEST(test::run({"ablation", "--deterministic"}, {}).exit_code == kExitUsage);
+  const auto outcome = test::run({"ablation"}, {reply});
+  BOOST_TEST(outcome.out.find("9 verified f32 problems without tensor cores, deterministic,") !=
+             std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(promote_shows_the_history) {
   Script script;
   script.replies.push_back({{R"({"rows":[{"time_s":1,"model":"b","previous":"a","by":"rule",

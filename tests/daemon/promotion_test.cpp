@@ -17,9 +17,12 @@ namespace {
 
 const std::vector<std::string> kCandidates{"one", "two"};
 
-std::optional<std::string> promoted(const AccuracyLog& log, daemon::PromotionRule rule = {}) {
+std::optional<std::string> promoted(const AccuracyLog& log,
+                                    daemon::PromotionRule rule = {},
+                                    std::span<const AccuracyLog> other_views = {}) {
   const std::vector<double> weights(log.problems().size(), 1);
-  const auto found = daemon::challenger_to_promote(log, weights, "champion", kCandidates, rule);
+  const auto found =
+      daemon::challenger_to_promote(log, other_views, weights, "champion", kCandidates, rule);
   return found ? std::optional(found->name) : std::nullopt;
 }
 
@@ -76,6 +79,27 @@ BOOST_AUTO_TEST_CASE(a_challenger_that_regresses_in_one_operation_is_not_promote
     add(log, rows_of(i, {{"champion", base * 1.1}, {"one", base * (bad ? 1.15 : 1.0)}}));
   }
   BOOST_TEST(!promoted(log));
+}
+
+BOOST_AUTO_TEST_CASE(a_challenger_that_regresses_in_a_view_of_f32_is_not_promoted) {
+  for (const double without : {1.0, 1.02}) {
+    model::Random random(3);
+    std::vector<AccuracyLog> logs(model::kViews.begin(), model::kViews.end());
+    for (std::uint64_t i = 0; i < 400; ++i) {
+      const double base = noise(random);
+      add(logs[0], rows_of(i, {{"champion", base * 1.1}, {"one", base}}));
+      if (i % 2 == 1) {  // what is f32
+        auto rows = rows_of(i, {{"champion", base}, {"one", base * without}});
+        for (auto& row : rows) {
+          row.view = 1;
+        }
+        add(logs[1], rows);
+      }
+    }
+    BOOST_TEST(logs[1].problems().size() == 200U);
+    BOOST_TEST(promoted(logs[0]).value_or("none") == "one");
+    BOOST_TEST(promoted(logs[0], {}, std::span(logs).subspan(1)).has_value() == (without == 1.0));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(what_counts_is_what_applications_get) {

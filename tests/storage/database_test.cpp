@@ -1,5 +1,6 @@
 #include "storage/database.h"
 
+#include "storage/row_codec.h"
 #include "tests/storage/sample_records.h"
 #include "tests/storage/temporary_directory.h"
 
@@ -50,6 +51,7 @@ AccuracyRow accuracy_row(std::int64_t time_s) {
   row.time_us = 15;
   row.best_us = 10;
   row.pool = 7;
+  row.view = 2;
   row.top3 = true;
   row.uses = 12;
   row.device = "NVIDIA H200/sm90/132";
@@ -194,11 +196,25 @@ BOOST_AUTO_TEST_CASE(accuracy_rows_come_in_order_of_time_with_all_their_fields) 
     BOOST_TEST((row.predicted == expected.predicted));
     BOOST_TEST(row.slowdown() == 1.5);
     BOOST_TEST(row.pool == expected.pool);
+    BOOST_TEST(row.view == expected.view);
     BOOST_TEST((row.top3 && !row.top1 && row.covered));
     BOOST_TEST(row.uses == expected.uses);
     BOOST_TEST(row.device == expected.device);
     return false;
   });
+}
+
+BOOST_AUTO_TEST_CASE(an_accuracy_row_of_an_older_daemon_is_of_the_first_view) {
+  std::string bytes = storage::encode_row(accuracy_row(10));
+  BOOST_TEST(storage::decode_accuracy(bytes).value().view == 2);
+  std::string impossible = bytes;
+  impossible.back() = 3;
+  BOOST_TEST(!storage::decode_accuracy(impossible).ok());
+  bytes.front() = 2;  // the form, without the last byte
+  BOOST_TEST(!storage::decode_accuracy(bytes).ok());
+  bytes.pop_back();
+  BOOST_TEST(storage::decode_accuracy(bytes).value().view == 0);
+  BOOST_TEST(storage::decode_accuracy(bytes).value().pool == 7U);
 }
 
 BOOST_AUTO_TEST_CASE(trimming_drops_the_oldest_rows) {
