@@ -7,6 +7,7 @@
 #include "cli/sweep_team.h"
 #include "core/key.h"
 #include "core/problem_text.h"
+#include "cudnn/driver.h"
 #include "cudnn/exploration.h"
 #include "cudnn/measurer.h"
 #include "interchange/measurements.h"
@@ -312,6 +313,7 @@ int run(const Options& options) {
   }
   const unsigned threads =
       options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  cudnn::turn_compile_cache_off();
   auto team = Team::make(processes_of(options, threads));
   if (!team) {
     return fail(team.error());

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 
 #include <array>
+#include <cstdlib>
 
 // cuda.h maps names to versioned symbols (cuMemAlloc -> cuMemAlloc_v2): take the mapped one.
 #define REFORMER_STRING(name) #name
@@ -71,6 +72,10 @@ Gpu::~Gpu() {
   if (context_ != nullptr) {
     functions_->primary_context_release(device_);
   }
+}
+
+void turn_compile_cache_off() {
+  (void)::setenv("CUDA_CACHE_DISABLE", "1", 0);
 }
 
 core::Result<std::shared_ptr<const Gpu>> Gpu::open(int ordinal) {

@@ -12,6 +12,12 @@ namespace reformer::cudnn {
 
 struct DriverFunctions;  // cudnn/driver_functions.h
 
+// Turns the driver's compile cache off for this process and its children, unless the environment
+// says something of it (CUDA_CACHE_DISABLE): what building a plan takes is then what it takes an
+// application that is the first to build it. Before the first use of CUDA, while the process has
+// one thread.
+void turn_compile_cache_off();
+
 // The CUDA driver and one GPU's primary context, through libcuda.so.1 loaded with dlopen. Threads:
 // a thread that uses the GPU calls make_current() first.
 class Gpu {

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 #ifdef REFORMER_HAVE_CUDNN
+#include "cudnn/driver.h"
 #include "daemon/worker/gpu_timer.h"
 #endif
 
@@ -203,6 +204,7 @@ int main(int argc, char** argv) try {
     return serve(timer);
   }
 #ifdef REFORMER_HAVE_CUDNN
+  reformer::cudnn::turn_compile_cache_off();
   auto timer = make_gpu_timer(options.library, options.gpu);
   if (!timer) {
     std::fprintf(stderr, "reformer-worker: %s\n", timer.error().message.c_str());
