@@ -184,10 +184,12 @@ std::vector<core::EngineConfig> own_list(const RealCudnn& real,
   return list;
 }
 
-bool build_entry(const RealCudnn& real,
-                 Served& served,
-                 std::size_t entry,
-                 cudnnBackendDescriptor_t configuration) {
+namespace {
+
+bool fill(const RealCudnn& real,
+          Served& served,
+          std::size_t entry,
+          cudnnBackendDescriptor_t configuration) {
   const core::EngineConfig& config = served.answer->decision.entries[entry].config;
   cudnnBackendDescriptor_t engine = engine_of(real, served, config.engine());
   if (engine == nullptr ||
@@ -220,13 +222,28 @@ bool build_entry(const RealCudnn& real,
   return real.finalize(configuration) == CUDNN_STATUS_SUCCESS;
 }
 
+bool try_configuration(const RealCudnn& real, Served& served, std::size_t entry) {
+  Owned trial(real, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+  return trial.get() != nullptr && fill(real, served, entry, trial.get());
+}
+
+}  // namespace
+
+bool build_entry(const RealCudnn& real,
+                 Served& served,
+                 std::size_t entry,
+                 cudnnBackendDescriptor_t configuration) {
+  // What was measured has been built.
+  const bool certain = served.answer->decision.source == core::Source::kMeasured;
+  return (certain || try_configuration(real, served, entry)) &&
+         fill(real, served, entry, configuration);
+}
+
 bool try_entry(const RealCudnn& real, Served& served, std::size_t entry) {
   const core::DecisionEntry& wanted = served.answer->decision.entries[entry];
-  if ((wanted.behavior_notes & core::behavior_note::kRuntimeCompilation) == 0) {
-    return engine_of(real, served, wanted.config.engine()) != nullptr;
-  }
-  Owned trial(real, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-  return trial.get() != nullptr && build_entry(real, served, entry, trial.get());
+  return (wanted.behavior_notes & core::behavior_note::kRuntimeCompilation) != 0
+             ? try_configuration(real, served, entry)
+             : engine_of(real, served, wanted.config.engine()) != nullptr;
 }
 
 }  // namespace reformer::shim

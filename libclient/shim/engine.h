@@ -15,7 +15,9 @@ namespace reformer::shim {
 [[nodiscard]] bool try_entry(const RealCudnn& real, Served& served, std::size_t entry);
 
 // Turns the application's unfinalised ENGINECFG into an entry. False if cuDNN refuses; the
-// descriptor is then still unfinalised.
+// descriptor is then still unfinalised and, unless the entry was measured, as it was: one that was
+// given more knobs than another entry has takes that entry no more, so what may be refused is tried
+// in a descriptor of its own first.
 [[nodiscard]] bool build_entry(const RealCudnn& real,
                                Served& served,
                                std::size_t entry,
