@@ -42,6 +42,9 @@ core::Decision decide(core::Source source) {
     entry.config = core::EngineConfig(1 + i);
     (void)entry.config.add_knob({2, i});
     (void)entry.config.add_knob({5, i});
+    if (i > 0) {  // more than the first has, which stands in for those that are refused
+      (void)entry.config.add_knob({13, i});
+    }
     entry.time_us = 10.0F + static_cast<float>(i);
     entry.numerical_notes =
         source == core::Source::kPredicted ? core::numerical_note::kNondeterministic : 0;
@@ -222,6 +225,10 @@ BOOST_AUTO_TEST_CASE(the_daemon_is_killed_and_comes_back) {
   daemon = std::make_unique<RunningDaemon>(folder, predicting());
   application.say();
   BOOST_TEST(application.end() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(an_entry_that_cudnn_refuses_late_becomes_the_first) {
+  BOOST_TEST(run_scenario("refused_configuration", predicted).exit_code == 0);
 }
 
 BOOST_AUTO_TEST_CASE(what_was_refused_is_counted_and_said) {

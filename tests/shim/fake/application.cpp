@@ -176,6 +176,7 @@ int main(int argc, char** argv) {
       {"executions", executions_are_timed},
       {"listing", rarely_listed_entries},
       {"refused", everything_is_refused},
+      {"refused_configuration", a_refused_configuration},
   };
   const auto chosen = scenarios.find(argc == 2 ? argv[1] : "");
   if (chosen == scenarios.end()) {

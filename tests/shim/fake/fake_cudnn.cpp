@@ -12,6 +12,7 @@ struct alignas(64) Descriptor {
   cudnnBackendDescriptorType_t type{};
   bool finalised = false;
   std::int64_t engine = -1;
+  std::int64_t knobs = 0;      // a configuration takes no fewer than it was given before
   Descriptor* next = nullptr;  // while it is free
 };
 
@@ -145,7 +146,7 @@ cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t descriptor)
 cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor,
                                        cudnnBackendAttributeName_t name,
                                        cudnnBackendAttributeType_t,
-                                       int64_t,
+                                       int64_t count,
                                        const void* values) {
   if (fails(kSet)) {
     return CUDNN_STATUS_BAD_PARAM;
@@ -157,6 +158,11 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor,
     at(descriptor)->engine = *static_cast<const std::int64_t*>(values);
   } else if (name == CUDNN_ATTR_ENGINECFG_ENGINE) {
     at(descriptor)->engine = at(*static_cast<void* const*>(values))->engine;
+  } else if (name == CUDNN_ATTR_ENGINECFG_KNOB_CHOICES) {
+    if (count < at(descriptor)->knobs) {
+      return CUDNN_STATUS_BAD_PARAM;
+    }
+    at(descriptor)->knobs = count;
   } else if (name == CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG) {
     const Descriptor* configuration = at(*static_cast<void* const*>(values));
     if (!configuration->finalised) {
@@ -173,6 +179,10 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
   }
   if (at(descriptor)->type == CUDNN_BACKEND_ENGINE_DESCRIPTOR &&
       at(descriptor)->engine >= the_state.refused) {
+    return CUDNN_STATUS_NOT_SUPPORTED;
+  }
+  if (at(descriptor)->type == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR &&
+      at(descriptor)->engine == the_state.refused_configuration) {
     return CUDNN_STATUS_NOT_SUPPORTED;
   }
   at(descriptor)->finalised = true;

@@ -10,7 +10,8 @@
 // that it is told to fail, and says strange things. It allocates nothing.
 //
 // Its own list for a heuristics query is kOwnList engines from kOwnEngine on, the i-th of them with
-// the knob kOwnKnob at i. It refuses engines from State::refused on.
+// the knob kOwnKnob at i. It refuses engines from State::refused on, and a configuration that was
+// given knobs takes no fewer of them afterwards, as cuDNN's.
 namespace fake_cudnn {
 
 inline constexpr std::int64_t kOwnList = 12;
@@ -36,11 +37,12 @@ enum Function {
 
 struct State {
   std::array<std::atomic<std::uint64_t>, kFunctions> calls{};
-  std::atomic<int> failing{-1};             // this function fails...
-  std::atomic<std::int64_t> countdown{0};   // ...after so many calls that succeed...
-  std::atomic<std::int64_t> failures{0};    // ...so many times.
-  std::atomic<std::int64_t> live{0};        // descriptors
-  std::atomic<std::int64_t> refused{1000};  // engines from this one on
+  std::atomic<int> failing{-1};                         // this function fails...
+  std::atomic<std::int64_t> countdown{0};               // ...after so many calls that succeed...
+  std::atomic<std::int64_t> failures{0};                // ...so many times.
+  std::atomic<std::int64_t> live{0};                    // descriptors
+  std::atomic<std::int64_t> refused{1000};              // engines from this one on
+  std::atomic<std::int64_t> refused_configuration{-1};  // this engine's, when it has its knobs
   // What is said where a number of results is asked for, in place of the truth.
   std::atomic<bool> lies{false};
   std::atomic<bool> lies_reading{false};  // the same of the older API's descriptors

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace fake_cudnn {
 
@@ -215,6 +216,15 @@ void rarely_listed_entries() {
   fake_cudnn_state()->failing = kFinalize;
   expect(use(failing).engines == Engines({1, 2, 103, 104}), "without cuDNN's list all are offered");
   fake_cudnn_state()->failing = -1;
+}
+
+// The first entry has fewer knobs than the one that it stands in for.
+void a_refused_configuration() {
+  fake_cudnn_state()->refused_configuration = 3;
+  const Got got = use(1);
+  expect(served(got) && got.filled >= 5, "an answer of five");
+  expect(std::cmp_equal(got.planned, got.filled), "a plan of each");
+  expect(std::count(got.engines.begin(), got.engines.end(), 1) == 2, "the first in its place");
 }
 
 void everything_is_refused() {
