@@ -1,6 +1,7 @@
 #include "cli/command.h"
 #include "cli/eval_scores.h"
 #include "cli/reply.h"
+#include "cli/request_options.h"
 #include "cli/table.h"
 #include "cli/train_data.h"
 #include "cli/units.h"
@@ -29,15 +30,14 @@ struct Arguments {
   std::string model;
   std::vector<std::string> data;
   bool unseen_only = false;
-  bool without_tensor_cores = false;
-  bool deterministic = false;
+  ViewOptions views;
   core::BuildPolicy policy;
   std::size_t worst = 0;
 
   [[nodiscard]] model::View view() const {
-    return deterministic          ? model::View::kDeterministic
-           : without_tensor_cores ? model::View::kWithoutTensorCores
-                                  : model::View::kAll;
+    return views.deterministic          ? model::View::kDeterministic
+           : views.without_tensor_cores ? model::View::kWithoutTensorCores
+                                        : model::View::kAll;
   }
 };
 
@@ -247,16 +247,7 @@ void add_eval(CLI::App& app, Session& session) {
   command->add_flag("--unseen-only",
                     arguments->unseen_only,
                     "Only problems whose shape the model was not trained on");
-  CLI::Option* without = command->add_flag(
-      "--without-tensor-cores",
-      arguments->without_tensor_cores,
-      "Only f32 problems, as an application sees them that refuses TF32: without the candidates "
-      "that use tensor cores");
-  command
-      ->add_flag("--deterministic",
-                 arguments->deterministic,
-                 "And without the non-deterministic ones; with --without-tensor-cores")
-      ->needs(without);
+  arguments->views.add(*command);
   command
       ->add_option("--expected-uses",
                    arguments->policy.expected_uses,

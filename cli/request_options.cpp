@@ -112,21 +112,25 @@ void FilterOptions::fill(Json& request) const {
   put(request, "contains", contains_);
 }
 
+void ViewOptions::add(CLI::App& command) {
+  CLI::Option* without = command.add_flag(
+      "--without-tensor-cores",
+      without_tensor_cores,
+      "Only f32 problems, as an application sees them that refuses TF32: without the candidates "
+      "that use tensor cores");
+  command
+      .add_flag("--deterministic",
+                deterministic,
+                "And without the non-deterministic ones; with --without-tensor-cores")
+      ->needs(without);
+}
+
 void AccuracyOptions::add(CLI::App& command) {
   add_kind(command, op_, dtype_, layout_);
   command.add_option("--device", device_, "GPU, as `list` shows it");
   command.add_option("--since", since_, "Only what was verified in the last 6h, 7d, 2w, ...")
       ->check(check_duration);
-  CLI::Option* without = command.add_flag(
-      "--without-tensor-cores",
-      without_tensor_cores_,
-      "Only f32 problems, as an application sees them that refuses TF32: without the candidates "
-      "that use tensor cores");
-  command
-      .add_flag("--deterministic",
-                deterministic_,
-                "And without the non-deterministic ones; with --without-tensor-cores")
-      ->needs(without);
+  view_.add(command);
   command.add_flag(
       "--weighted-by-use", weighted_by_use_, "Count a problem as often as applications ran it");
   command.add_flag("--uncorrected",
@@ -142,8 +146,8 @@ void AccuracyOptions::fill(Json& request) const {
   if (!since_.empty()) {
     request["since_s"] = parse_duration_s(since_).value();
   }
-  if (without_tensor_cores_) {
-    request["view"] = deterministic_ ? "deterministic" : "without_tensor_cores";
+  if (view_.without_tensor_cores) {
+    request["view"] = view_.deterministic ? "deterministic" : "without_tensor_cores";
   }
   if (weighted_by_use_) {
     request["weighted_by_use"] = true;

@@ -41,6 +41,14 @@ class FilterOptions {
   std::int64_t cudnn_ = 0;
 };
 
+// As whom f32 problems are looked at, in the words of model::View: `eval`, `ablation`, `accuracy`.
+struct ViewOptions {
+  bool without_tensor_cores = false;
+  bool deterministic = false;  // only with the other
+
+  void add(CLI::App& command);
+};
+
 // Which rows of the accuracy log: `ablation`, `accuracy`.
 class AccuracyOptions {
  public:
@@ -49,8 +57,7 @@ class AccuracyOptions {
 
  private:
   std::string op_, dtype_, layout_, device_, since_;
-  bool without_tensor_cores_ = false;
-  bool deterministic_ = false;
+  ViewOptions view_;
   bool weighted_by_use_ = false;
   bool uncorrected_ = false;
 };
