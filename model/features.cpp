@@ -12,10 +12,10 @@ namespace {
 // Raise by one when a feature changes its meaning without changing its name.
 constexpr std::uint64_t kSchemaVersion = 1;
 
-// Features that are logarithms come first: they are taken all at once.
 constexpr std::array<std::string_view, kViews.size()> kViewNames = {
     "all", "without_tensor_cores", "deterministic"};
 
+// Features that are logarithms come first: they are taken all at once.
 constexpr std::array<std::string_view, kNumericFeatures> kNames = {"log2 n",
                                                                    "log2 c",
                                                                    "log2 k",
