@@ -96,21 +96,22 @@ struct DevicePropertiesRecord {
   std::optional<std::size_t> context;  // of the client, once it is known
 };
 // What one answered heuristics query has built; shared by the query and by those of its
-// configurations that are not built yet.
+// configurations that are not built yet. What changes after it is published is under its lock
+// (Session::building()), because two threads may use two configurations of one list, or one.
 struct Served {
   const client::Answer* answer = nullptr;
   std::size_t context = 0;
   bool of_f32 = false;
-  std::vector<std::size_t>
-      entries;  // of the answer, those on offer; under `building` after the start
   std::shared_ptr<Kept> graph;
-  std::shared_ptr<Kept> device_properties;                              // may be null
-  std::vector<std::pair<std::int32_t, std::unique_ptr<Kept>>> engines;  // by global index
-  std::vector<std::int32_t> refused;  // engines that cuDNN does not have for this graph
+  std::shared_ptr<Kept> device_properties;  // may be null
   // Where no entry passes a filter that the application may apply, cuDNN's own list follows behind:
   // at most so many entries of it.
   std::int64_t following = 0;
-  std::mutex building;  // two threads may use two configurations of one list
+
+  std::vector<std::size_t> entries;  // of the answer, those on offer
+  std::vector<std::size_t> tried;    // ... whose configuration cuDNN has made once
+  std::vector<std::pair<std::int32_t, std::unique_ptr<Kept>>> engines;  // by global index
+  std::vector<std::int32_t> refused;  // engines that cuDNN does not have for this graph
 };
 struct HeuristicsRecord {
   std::int64_t mode = -1;
@@ -120,11 +121,11 @@ struct HeuristicsRecord {
   std::shared_ptr<Served> served;  // set while the real Finalize is being skipped
 };
 struct ConfigurationRecord {
-  // Set in a configuration that the application has been given and nobody has looked at yet: it is
-  // built when it is first used.
+  // Set in a configuration that the application has been given and that is not built yet: it is
+  // built when it is first used, and those who use it meanwhile wait for that.
   std::shared_ptr<Served> pending;
   std::size_t entry = 0;  // of the answer
-  bool filled = false;    // by an answer
+  bool filled = false;    // by an answer, or by cuDNN's own
   client::UseCounter* counter = nullptr;
 };
 struct PlanRecord {

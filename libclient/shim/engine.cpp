@@ -184,12 +184,10 @@ std::vector<core::EngineConfig> own_list(const RealCudnn& real,
   return list;
 }
 
-namespace {
-
-bool fill(const RealCudnn& real,
-          Served& served,
-          std::size_t entry,
-          cudnnBackendDescriptor_t configuration) {
+bool fill_configuration(const RealCudnn& real,
+                        Served& served,
+                        std::size_t entry,
+                        cudnnBackendDescriptor_t configuration) {
   const core::EngineConfig& config = served.answer->decision.entries[entry].config;
   cudnnBackendDescriptor_t engine = engine_of(real, served, config.engine());
   if (engine == nullptr ||
@@ -223,20 +221,15 @@ bool fill(const RealCudnn& real,
 }
 
 bool try_configuration(const RealCudnn& real, Served& served, std::size_t entry) {
+  if (std::find(served.tried.begin(), served.tried.end(), entry) != served.tried.end()) {
+    return true;
+  }
   Owned trial(real, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-  return trial.get() != nullptr && fill(real, served, entry, trial.get());
-}
-
-}  // namespace
-
-bool build_entry(const RealCudnn& real,
-                 Served& served,
-                 std::size_t entry,
-                 cudnnBackendDescriptor_t configuration) {
-  // What was measured has been built.
-  const bool certain = served.answer->decision.source == core::Source::kMeasured;
-  return (certain || try_configuration(real, served, entry)) &&
-         fill(real, served, entry, configuration);
+  if (trial.get() == nullptr || !fill_configuration(real, served, entry, trial.get())) {
+    return false;
+  }
+  served.tried.push_back(entry);
+  return true;
 }
 
 bool try_entry(const RealCudnn& real, Served& served, std::size_t entry) {

@@ -63,23 +63,21 @@ bool get_results(Session& session,
     step_aside(session, real, descriptor);
     return false;
   }
-  std::int64_t answered = static_cast<std::int64_t>(served->entries.size()) + served->following;
+  std::optional<std::int64_t> answered;
   if (requested > 0 && values != nullptr) {
     auto* configurations = static_cast<cudnnBackendDescriptor_t*>(values);
-    if (session.is_filled(configurations[0])) {
-      if (count != nullptr) {
-        *count = 0;
-      }
-      return true;
-    }
-    answered = session.fetch(real, descriptor, served, requested, configurations);
-    if (answered == 0) {
-      step_aside(session, real, descriptor);
-      return false;
-    }
+    answered = session.is_filled(configurations[0])
+                   ? 0
+                   : session.fetch(real, descriptor, served, requested, configurations);
+  } else {
+    answered = session.on_offer(*served);
+  }
+  if (!answered) {
+    step_aside(session, real, descriptor);
+    return false;
   }
   if (count != nullptr) {
-    *count = answered;
+    *count = *answered;
   }
   return true;
 }
@@ -194,7 +192,16 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const des
   if (answered) {
     return CUDNN_STATUS_SUCCESS;
   }
-  return real->get(descriptor, name, type, requested, count, values);
+  const cudnnStatus_t status = real->get(descriptor, name, type, requested, count, values);
+  if (status == CUDNN_STATUS_SUCCESS && name == CUDNN_ATTR_ENGINEHEUR_RESULTS && count != nullptr &&
+      values != nullptr && *count > 0 && *count <= requested) {
+    (void)assisted([&](Session& session) {
+      session.note_filled(
+          {static_cast<const cudnnBackendDescriptor_t*>(values), static_cast<std::size_t>(*count)});
+      return true;
+    });
+  }
+  return status;
 }
 
 EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle,

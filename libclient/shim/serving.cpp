@@ -139,16 +139,24 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
   return true;
 }
 
-std::int64_t Session::fetch(const RealCudnn& real,
-                            cudnnBackendDescriptor_t heuristics,
-                            const std::shared_ptr<Served>& served,
-                            std::int64_t requested,
-                            cudnnBackendDescriptor_t* configurations) {
-  const std::lock_guard lock(served->building);
+std::int64_t Session::on_offer(const Served& served) {
+  const std::lock_guard lock(building(served));
+  return static_cast<std::int64_t>(served.entries.size()) + served.following;
+}
+
+std::optional<std::int64_t> Session::fetch(const RealCudnn& real,
+                                           cudnnBackendDescriptor_t heuristics,
+                                           const std::shared_ptr<Served>& served,
+                                           std::int64_t requested,
+                                           cudnnBackendDescriptor_t* configurations) {
+  const std::lock_guard lock(building(*served));
   std::vector<std::size_t>& offered = served->entries;
-  while (!offered.empty() && !build_entry(real, *served, offered.front(), configurations[0])) {
+  while (!offered.empty() && !try_configuration(real, *served, offered.front())) {
     note_refusal(*served, offered.front());
     offered.erase(offered.begin());
+  }
+  if (offered.empty() || !fill_configuration(real, *served, offered.front(), configurations[0])) {
+    return std::nullopt;
   }
   const std::size_t count = std::min(static_cast<std::size_t>(requested), offered.size());
   for (std::size_t place = 0; place < count; ++place) {
@@ -181,25 +189,41 @@ client::UseCounter* Session::counter_of(const Served& served, std::size_t entry)
 }
 
 void Session::build_pending(const RealCudnn& real, cudnnBackendDescriptor_t configuration) {
-  std::shared_ptr<Served> served;
-  std::size_t entry = 0;
-  descriptors_.with<ConfigurationRecord>(configuration, [&](ConfigurationRecord& record) {
-    served.swap(record.pending);
-    entry = record.entry;
-  });
+  const auto pending = [&] {
+    std::pair<std::shared_ptr<Served>, std::size_t> list_and_entry;
+    descriptors_.with<ConfigurationRecord>(configuration, [&](const ConfigurationRecord& record) {
+      list_and_entry = {record.pending, record.entry};
+    });
+    return list_and_entry;
+  };
+  const auto [served, wanted] = pending();
   if (served == nullptr) {
     return;
   }
-  const std::lock_guard lock(served->building);
-  if (build_entry(real, *served, entry, configuration)) {
+  // It stays pending until it is built: whoever else uses it meanwhile waits here. cuDNN's own
+  // configurations, too, are ready for any number of threads.
+  const std::lock_guard lock(building(*served));
+  if (pending().first != served) {
     return;
   }
-  note_refusal(*served, entry);
-  const std::size_t first = served->entries.front();
-  if (build_entry(real, *served, first, configuration)) {
-    client::UseCounter* counter = counter_of(*served, first);
+  std::size_t entry = wanted;
+  if (!try_configuration(real, *served, entry)) {
+    note_refusal(*served, entry);
+    entry = served->entries.empty() ? entry : served->entries.front();
+  }
+  (void)fill_configuration(real, *served, entry, configuration);
+  client::UseCounter* counter = counter_of(*served, entry);
+  std::shared_ptr<Served> built;  // what it kept is let go of outside the record's lock
+  descriptors_.with<ConfigurationRecord>(configuration, [&](ConfigurationRecord& record) {
+    built.swap(record.pending);
+    record.counter = counter;
+  });
+}
+
+void Session::note_filled(std::span<const cudnnBackendDescriptor_t> configurations) {
+  for (const cudnnBackendDescriptor_t configuration : configurations) {
     descriptors_.with<ConfigurationRecord>(
-        configuration, [counter](ConfigurationRecord& record) { record.counter = counter; });
+        configuration, [](ConfigurationRecord& record) { record.filled = true; });
   }
 }
 

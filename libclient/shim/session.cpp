@@ -36,6 +36,9 @@ Mode mode_from_environment() {
 }
 
 void Session::lock() {
+  for (std::mutex& mutex : building_) {
+    mutex.lock();
+  }
   descriptors_.lock_all();
   contexts_.lock();
   listing_.lock();
@@ -51,6 +54,9 @@ void Session::unlock() {
   listing_.unlock();
   contexts_.unlock();
   descriptors_.unlock_all();
+  for (std::mutex& mutex : building_) {
+    mutex.unlock();
+  }
 }
 
 Session* Session::make() {

@@ -10,10 +10,13 @@
 
 #include <cudnn.h>
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <span>
 #include <string_view>
 
 namespace reformer::shim {
@@ -38,8 +41,8 @@ struct Execution {
 // The shim's state: what the application has described, and the client. Made at the first call of
 // cuDNN, never destroyed: applications call cuDNN from their own destructors.
 //
-// Threads: any. No lock is held across a call of cuDNN. Errors: every failure ends in the real
-// call.
+// Threads: any. No lock is held across a call of cuDNN but that of one answered query, while an
+// entry of it is built (building()). Errors: every failure ends in the real call.
 class Session {
  public:
   // Null when the mode is off or there is no client.
@@ -52,18 +55,22 @@ class Session {
 
   // Whether the heuristics query is answered here, so that the real Finalize is to be skipped.
   bool answer(const RealCudnn& real, cudnnBackendDescriptor_t heuristics);
+  // How many entries an answered query has.
+  std::int64_t on_offer(const Served& served);
   // Hands out the first `requested` entries in the application's configurations: the first one
   // built, the others to be built when they are used (an engine costs as much as the whole answer).
-  // How many.
-  std::int64_t fetch(const RealCudnn& real,
-                     cudnnBackendDescriptor_t heuristics,
-                     const std::shared_ptr<Served>& served,
-                     std::int64_t requested,
-                     cudnnBackendDescriptor_t* configurations);
+  // How many; nothing where it cannot be done, and the query is cuDNN's again.
+  std::optional<std::int64_t> fetch(const RealCudnn& real,
+                                    cudnnBackendDescriptor_t heuristics,
+                                    const std::shared_ptr<Served>& served,
+                                    std::int64_t requested,
+                                    cudnnBackendDescriptor_t* configurations);
   // To be called before anything is done with a configuration: builds it if that was put off. One
   // that cuDNN refuses becomes the list's first, which it has accepted.
   void build_pending(const RealCudnn& real, cudnnBackendDescriptor_t configuration);
-  // Whether an answer has been put into it: cuDNN does not fill a configuration twice.
+  // cuDNN has filled these itself.
+  void note_filled(std::span<const cudnnBackendDescriptor_t> configurations);
+  // Whether anything has been put into it: cuDNN does not fill a configuration twice.
   bool is_filled(cudnnBackendDescriptor_t configuration);
   // Around an execution. Without a handle it is not timed.
   Execution begin_execution(const RealCudnn& real,
@@ -100,9 +107,14 @@ class Session {
   void note_refusal(const Served& served, std::size_t entry);
   client::UseCounter* counter_of(const Served& served, std::size_t entry);
   [[nodiscard]] bool may_serve(const core::Decision& decision) const;
+  // The lock of an answered query. Taken before any other; some queries share one.
+  std::mutex& building(const Served& served) {
+    return building_[reinterpret_cast<std::uintptr_t>(&served) / sizeof(Served) % building_.size()];
+  }
 
   const Mode mode_;
   const std::unique_ptr<client::Client> client_;
+  std::array<std::mutex, 32> building_;
   Descriptors descriptors_;
   Contexts contexts_;
   Listing listing_;

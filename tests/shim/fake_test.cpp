@@ -229,6 +229,13 @@ BOOST_AUTO_TEST_CASE(the_daemon_is_killed_and_comes_back) {
 
 BOOST_AUTO_TEST_CASE(an_entry_that_cudnn_refuses_late_becomes_the_first) {
   BOOST_TEST(run_scenario("refused_configuration", predicted).exit_code == 0);
+  BOOST_TEST(run_scenario("refused_configuration", measured).exit_code == 0);
+}
+BOOST_AUTO_TEST_CASE(threads_that_share_a_configuration_all_find_it_built) {
+  BOOST_TEST(run_scenario("shared_configuration", measured).exit_code == 0);
+}
+BOOST_AUTO_TEST_CASE(a_descriptor_that_is_full_does_not_cost_the_answer) {
+  BOOST_TEST(run_scenario("unusable_descriptor", measured).exit_code == 0);
 }
 
 BOOST_AUTO_TEST_CASE(what_was_refused_is_counted_and_said) {

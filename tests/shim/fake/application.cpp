@@ -177,6 +177,8 @@ int main(int argc, char** argv) {
       {"listing", rarely_listed_entries},
       {"refused", everything_is_refused},
       {"refused_configuration", a_refused_configuration},
+      {"shared_configuration", threads_share_a_configuration},
+      {"unusable_descriptor", an_unusable_descriptor},
   };
   const auto chosen = scenarios.find(argc == 2 ? argv[1] : "");
   if (chosen == scenarios.end()) {

@@ -1,6 +1,7 @@
 #include "tests/shim/fake/fake_cudnn.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <mutex>
@@ -181,9 +182,13 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
       at(descriptor)->engine >= the_state.refused) {
     return CUDNN_STATUS_NOT_SUPPORTED;
   }
-  if (at(descriptor)->type == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR &&
-      at(descriptor)->engine == the_state.refused_configuration) {
-    return CUDNN_STATUS_NOT_SUPPORTED;
+  if (at(descriptor)->type == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR) {
+    if (at(descriptor)->engine == the_state.refused_configuration) {
+      return CUDNN_STATUS_NOT_SUPPORTED;
+    }
+    if (the_state.slow_configuration_us > 0) {
+      ::usleep(static_cast<useconds_t>(the_state.slow_configuration_us));
+    }
   }
   at(descriptor)->finalised = true;
   return CUDNN_STATUS_SUCCESS;

@@ -43,6 +43,7 @@ struct State {
   std::atomic<std::int64_t> live{0};                    // descriptors
   std::atomic<std::int64_t> refused{1000};              // engines from this one on
   std::atomic<std::int64_t> refused_configuration{-1};  // this engine's, when it has its knobs
+  std::atomic<int> slow_configuration_us{0};            // so long its finalising takes
   // What is said where a number of results is asked for, in place of the truth.
   std::atomic<bool> lies{false};
   std::atomic<bool> lies_reading{false};  // the same of the older API's descriptors

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <barrier>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -225,6 +226,45 @@ void a_refused_configuration() {
   expect(served(got) && got.filled >= 5, "an answer of five");
   expect(std::cmp_equal(got.planned, got.filled), "a plan of each");
   expect(std::count(got.engines.begin(), got.engines.end(), 1) == 2, "the first in its place");
+}
+
+void threads_share_a_configuration() {
+  fake_cudnn_state()->slow_configuration_us = 300;
+  for (std::int64_t round = 1; round <= 20; ++round) {
+    const Graph graph(round);
+    Query query(graph, CUDNN_HEUR_MODE_A, 4);
+    expect(query.fetch() == 4, "four configurations");
+    const cudnnBackendDescriptor_t shared = query.configurations()[1];
+    std::barrier together(4);
+    std::atomic<int> planned{0};
+    {
+      std::vector<std::jthread> threads;
+      for (int thread = 0; thread < 4; ++thread) {
+        threads.emplace_back([&] {
+          together.arrive_and_wait();
+          planned += plan(shared) == CUDNN_STATUS_SUCCESS ? 1 : 0;
+        });
+      }
+    }
+    expect(planned == 4, "plans of one configuration: " + std::to_string(planned));
+    expect(fake_cudnn_engine_of(shared) == 2, "the second entry");
+  }
+}
+
+// A configuration that something else has filled: the list stays what it was.
+void an_unusable_descriptor() {
+  const Graph graph(1);
+  Query other(graph, CUDNN_HEUR_MODE_FALLBACK, 1);
+  expect(other.fetch() == 1, "cuDNN's own");
+  Query query(graph, CUDNN_HEUR_MODE_A, 3);
+  std::swap(query.configurations()[0], other.configurations()[0]);
+  expect(query.fetch() == 0, "nothing for a descriptor that is full");
+  std::swap(query.configurations()[0], other.configurations()[0]);
+  expect(query.fetch() == 3, "three configurations");
+  expect(fake_cudnn_engine_of(query.configurations()[0]) == 1, "the first entry");
+  for (const cudnnBackendDescriptor_t configuration : query.configurations()) {
+    expect(plan(configuration) == CUDNN_STATUS_SUCCESS, "a plan of each");
+  }
 }
 
 void everything_is_refused() {

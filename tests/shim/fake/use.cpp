@@ -57,41 +57,13 @@ bool fill_convolution(cudnnBackendDescriptor_t convolution) {
          ok(cudnnBackendFinalize(convolution));
 }
 
-void plan_and_execute(cudnnBackendDescriptor_t configuration, Got& got) {
-  cudnnBackendDescriptor_t plan = nullptr;
-  cudnnStatus_t status =
-      cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &plan);
-  if (ok(status)) {
-    status = cudnnBackendSetAttribute(plan,
-                                      CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
-                                      CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                                      1,
-                                      &configuration);
-    status = ok(status) ? cudnnBackendFinalize(plan) : status;
-    status = ok(status) ? cudnnBackendExecute(nullptr, plan, nullptr) : status;
-    (void)cudnnBackendDestroyDescriptor(plan);
-  }
+void plan_and_note(cudnnBackendDescriptor_t configuration, Got& got) {
+  const cudnnStatus_t status = plan(configuration);
   if (ok(status)) {
     ++got.planned;
     got.engines.push_back(fake_cudnn_engine_of(configuration));
   } else if (ok(got.status)) {
     got.status = status;
-  }
-}
-
-// Count and fetch; what was fetched stays in `configurations`.
-void fetch(cudnnBackendDescriptor_t query,
-           std::vector<cudnnBackendDescriptor_t>& configurations,
-           Got& got) {
-  got.status = cudnnBackendGetAttribute(
-      query, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &got.count, nullptr);
-  if (ok(got.status)) {
-    got.status = cudnnBackendGetAttribute(query,
-                                          CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                          CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                                          static_cast<std::int64_t>(configurations.size()),
-                                          &got.filled,
-                                          configurations.data());
   }
 }
 
@@ -166,45 +138,94 @@ cudnnBackendDescriptor_t device_properties() {
   return made;
 }
 
-Got use(const Graph& graph, cudnnBackendHeurMode_t mode, int most) {
-  Got got;
-  cudnnBackendDescriptor_t query = nullptr;
-  got.status = cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &query);
-  if (!ok(got.status)) {
-    return got;
+Query::Query(const Graph& graph, cudnnBackendHeurMode_t mode, int configurations)
+    : status_(cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &query_)) {
+  if (!ok(status_)) {
+    query_ = nullptr;
+    return;
   }
-  if (!set_one(query,
+  if (!set_one(query_,
                CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH,
                CUDNN_TYPE_BACKEND_DESCRIPTOR,
                graph.get()) ||
-      !set_one(query, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, mode) ||
-      !set_one(query,
+      !set_one(query_, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, mode) ||
+      !set_one(query_,
                CUDNN_ATTR_ENGINEHEUR_DEVICEPROP,
                CUDNN_TYPE_BACKEND_DESCRIPTOR,
                device_properties()) ||
-      !ok(cudnnBackendFinalize(query))) {
-    got.status = CUDNN_STATUS_INTERNAL_ERROR;
-    (void)cudnnBackendDestroyDescriptor(query);
-    return got;
+      !ok(cudnnBackendFinalize(query_))) {
+    status_ = CUDNN_STATUS_INTERNAL_ERROR;
+    return;
   }
-  std::vector<cudnnBackendDescriptor_t> configurations;
-  for (int i = 0; i < most; ++i) {
+  for (int i = 0; i < configurations; ++i) {
     cudnnBackendDescriptor_t configuration = nullptr;
     if (ok(cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configuration))) {
-      configurations.push_back(configuration);
+      configurations_.push_back(configuration);
     }
   }
-  fetch(query, configurations, got);
-  (void)cudnnBackendDestroyDescriptor(query);
-  const std::int64_t usable =
-      ok(got.status) ? std::clamp<std::int64_t>(
-                           got.filled, 0, static_cast<std::int64_t>(configurations.size()))
-                     : 0;
-  for (std::int64_t i = 0; i < usable; ++i) {
-    plan_and_execute(configurations[static_cast<std::size_t>(i)], got);
+}
+
+Query::~Query() {
+  if (query_ != nullptr) {
+    (void)cudnnBackendDestroyDescriptor(query_);
   }
-  for (const cudnnBackendDescriptor_t configuration : configurations) {
+  for (const cudnnBackendDescriptor_t configuration : configurations_) {
     (void)cudnnBackendDestroyDescriptor(configuration);
+  }
+}
+
+std::int64_t Query::fetch() {
+  std::int64_t filled = 0;
+  status_ = cudnnBackendGetAttribute(query_,
+                                     CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                     CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                     static_cast<std::int64_t>(configurations_.size()),
+                                     &filled,
+                                     configurations_.data());
+  return ok(status_) ? filled : -1;
+}
+
+cudnnStatus_t plan(cudnnBackendDescriptor_t configuration) {
+  cudnnBackendDescriptor_t made = nullptr;
+  cudnnStatus_t status =
+      cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &made);
+  if (!ok(status)) {
+    return status;
+  }
+  status = cudnnBackendSetAttribute(made,
+                                    CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
+                                    CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                    1,
+                                    &configuration);
+  status = ok(status) ? cudnnBackendFinalize(made) : status;
+  status = ok(status) ? cudnnBackendExecute(nullptr, made, nullptr) : status;
+  (void)cudnnBackendDestroyDescriptor(made);
+  return status;
+}
+
+Got use(const Graph& graph, cudnnBackendHeurMode_t mode, int most) {
+  Got got;
+  Query query(graph, mode, most);
+  got.status = query.status();
+  if (!ok(got.status)) {
+    return got;
+  }
+  got.status = cudnnBackendGetAttribute(query.get(),
+                                        CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                        CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                        0,
+                                        &got.count,
+                                        nullptr);
+  if (!ok(got.status)) {
+    return got;
+  }
+  got.filled = std::max<std::int64_t>(query.fetch(), 0);
+  got.status = query.status();
+  const std::vector<cudnnBackendDescriptor_t>& configurations = query.configurations();
+  const std::int64_t usable =
+      std::min(got.filled, static_cast<std::int64_t>(configurations.size()));
+  for (std::int64_t i = 0; i < usable; ++i) {
+    plan_and_note(configurations[static_cast<std::size_t>(i)], got);
   }
   return got;
 }

@@ -32,6 +32,28 @@ class Graph {
 // The device properties of an H200, made at the first call.
 cudnnBackendDescriptor_t device_properties();
 
+// A finalised heuristics query of a graph, and configurations to fetch into.
+class Query {
+ public:
+  Query(const Graph& graph, cudnnBackendHeurMode_t mode, int configurations);
+  ~Query();
+  Query(const Query&) = delete;
+  Query& operator=(const Query&) = delete;
+  [[nodiscard]] cudnnBackendDescriptor_t get() const { return query_; }
+  [[nodiscard]] std::vector<cudnnBackendDescriptor_t>& configurations() { return configurations_; }
+  // What went wrong before fetching.
+  [[nodiscard]] cudnnStatus_t status() const { return status_; }
+  // How many of the configurations were filled; -1 if the call failed.
+  std::int64_t fetch();
+
+ private:
+  cudnnBackendDescriptor_t query_ = nullptr;
+  std::vector<cudnnBackendDescriptor_t> configurations_;
+  cudnnStatus_t status_;
+};
+// Makes a plan of a configuration and executes it.
+cudnnStatus_t plan(cudnnBackendDescriptor_t configuration);
+
 // What an application got from one heuristics query.
 struct Got {
   cudnnStatus_t status = CUDNN_STATUS_SUCCESS;  // the first that failed
