@@ -1,5 +1,6 @@
 #include "libclient/client.h"
 
+#include "libclient/cancellation.h"
 #include "libclient/current_pid.h"
 
 #include <algorithm>
@@ -346,7 +347,7 @@ core::Status Client::resolve(std::size_t context,
                 : core::make_error(ErrorCode::kTimeout, "other threads were asking");
     if (reply && !mine.link.table_path().empty()) {
       const std::lock_guard tables(mine.tables);
-      mine.table.set_path(mine.link.table_path());
+      mine.table.set_path(mine.link.table_path(), options_.socket_path);
     }
   }
   for (std::size_t i = 0; i < places.size(); ++i) {
@@ -407,6 +408,7 @@ void Client::flush_if_due(std::chrono::milliseconds interval) {
 }
 
 void Client::flush_at_exit() noexcept {
+  const Uncancelled uncancelled;
   Process* mine = process_.load(std::memory_order_acquire);
   if (mine == nullptr || mine->pid != current_pid()) {
     return;

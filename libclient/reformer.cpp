@@ -1,6 +1,7 @@
 #include "libclient/reformer.h"
 
 #include "core/problem_text.h"
+#include "libclient/cancellation.h"
 #include "libclient/client.h"
 
 #include <unistd.h>
@@ -76,6 +77,7 @@ reformer_status invalid(std::string_view what) {
 // Runs a function behind the C boundary: nothing is thrown across it.
 template <typename Function>
 reformer_status guarded(Function function) noexcept {
+  const reformer::client::Uncancelled uncancelled;
   try {
     return function();
   } catch (const std::bad_alloc&) {

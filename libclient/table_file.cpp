@@ -17,7 +17,9 @@ constexpr off_t kMaxSnapshotBytes = off_t{4} << 30;
 
 class File {
  public:
-  explicit File(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+  // Never waits: what stands at the path may be a pipe.
+  explicit File(const std::string& path)
+      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)) {}
   ~File() {
     if (fd_ >= 0) {
       ::close(fd_);
@@ -31,16 +33,24 @@ class File {
   int fd_;
 };
 
-uid_t folder_owner(const std::string& path) {
+// Of the folder that a path lies in; nothing if that cannot be read.
+std::optional<struct stat> folder_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   struct stat status {};
-  return ::stat(folder.c_str(), &status) == 0 ? status.st_uid : 0;
+  return ::stat(folder.c_str(), &status) == 0 ? std::optional(status) : std::nullopt;
+}
+
+bool in_the_same_folder(const std::string& one, const std::string& other) {
+  const auto a = folder_of(one);
+  const auto b = folder_of(other);
+  return a && b && a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
 bool trusted(const struct stat& status, const std::string& path) {
-  const bool owner =
-      status.st_uid == 0 || status.st_uid == ::geteuid() || status.st_uid == folder_owner(path);
+  const auto folder = folder_of(path);
+  const bool owner = status.st_uid == 0 || status.st_uid == ::geteuid() ||
+                     (folder && status.st_uid == folder->st_uid);
   return S_ISREG(status.st_mode) && owner && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
@@ -50,6 +60,12 @@ void SharedTable::set_path(std::string path) {
   if (path != path_) {
     unmap();
     path_ = std::move(path);
+  }
+}
+
+void SharedTable::set_path(std::string path, const std::string& socket) {
+  if (path != path_ && in_the_same_folder(path, socket)) {
+    set_path(std::move(path));
   }
 }
 

@@ -12,9 +12,10 @@
 
 namespace reformer::client {
 
-// The daemon's shared table, mapped read-only. The daemon never truncates a published file, so the
-// mapping cannot fault; a file that anybody but root, this user or the owner of its folder owns, or
-// that others may write, is refused. Its contents are not trusted (core::shared_table::View).
+// The daemon's shared table, mapped read-only. Its contents are not trusted
+// (core::shared_table::View). Its length is: whoever cuts a mapped file short kills its readers.
+// The daemon never does, and a file that anybody but root, this user or the owner of its folder
+// owns, or that others may write, is refused.
 //
 // Threads: all calls from one thread at a time.
 class SharedTable {
@@ -26,6 +27,9 @@ class SharedTable {
 
   // Where the table is; empty for none. Mapped when it is first looked at.
   void set_path(std::string path);
+  // The same, of what a daemon said: ignored unless it names a file in the folder of `socket`.
+  // Elsewhere the daemon would choose whose folder it is.
+  void set_path(std::string path, const std::string& socket);
   // Absent where there is no table or no answer. A newer file at the same path is mapped first.
   [[nodiscard]] std::optional<core::Decision> find(const core::KeyHash& key);
 

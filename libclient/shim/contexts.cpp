@@ -7,9 +7,6 @@ namespace reformer::shim {
 
 std::optional<std::size_t> Contexts::of(const RealCudnn& real,
                                         cudnnBackendDescriptor_t device_properties) {
-  if (device_properties == nullptr) {
-    return of(real, current_ordinal());
-  }
   std::optional<std::size_t> known;
   std::string json;
   descriptors_.with<DevicePropertiesRecord>(device_properties,

@@ -25,8 +25,9 @@ class Contexts {
   Contexts(client::Client& client, Descriptors& descriptors)
       : client_(client), descriptors_(descriptors) {}
 
-  // Empty where the GPU is not understood. Without device properties: the current GPU.
+  // All are empty where the GPU is not understood.
   std::optional<std::size_t> of(const RealCudnn& real, cudnnBackendDescriptor_t device_properties);
+  // The current GPU where the handle is not known, or null.
   std::optional<std::size_t> of(const RealCudnn& real, cudnnHandle_t handle);
 
   // A handle belongs to the GPU that was current when it was made.

@@ -246,6 +246,17 @@ void note_graph(Descriptors& descriptors,
   descriptors.with<GraphRecord>(descriptor, [&](GraphRecord& graph) { graph.problem = problem; });
 }
 
+void note(GraphRecord& graph,
+          cudnnBackendAttributeName_t name,
+          cudnnBackendAttributeType_t type,
+          const void* values) {
+  if (name == CUDNN_ATTR_OPERATIONGRAPH_HANDLE) {
+    std::memcpy(&graph.handle, values, sizeof graph.handle);
+  } else if (name == CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED) {
+    graph.strange |= number(type, values) != 0;  // its plans are for other sizes, too
+  }
+}
+
 void note(HeuristicsRecord& heuristics,
           cudnnBackendAttributeName_t name,
           cudnnBackendAttributeType_t type,
@@ -381,6 +392,8 @@ void note_attribute(Descriptors& descriptors,
       note(*convolution, name, type, count, values);
     } else if (auto* heuristics = std::get_if<HeuristicsRecord>(&record)) {
       note(*heuristics, name, type, values);
+    } else if (auto* graph = std::get_if<GraphRecord>(&record)) {
+      note(*graph, name, type, values);
     } else if (auto* properties = std::get_if<DevicePropertiesRecord>(&record)) {
       if (name == CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION) {
         properties->json.assign(static_cast<const char*>(values), static_cast<std::size_t>(count));

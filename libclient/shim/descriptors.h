@@ -6,6 +6,7 @@
 #include <cudnn.h>
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -86,7 +87,9 @@ class Kept {
 };
 
 struct GraphRecord {
-  std::shared_ptr<Kept> kept;  // once an answer needs it
+  std::shared_ptr<Kept> kept;      // once an answer needs it
+  cudnnHandle_t handle = nullptr;  // null where it was made without one
+  bool strange = false;
   std::optional<core::Problem>
       problem;  // if it is understood: one convolution, perhaps with others
 };
@@ -95,6 +98,31 @@ struct DevicePropertiesRecord {
   std::string json;
   std::optional<std::size_t> context;  // of the client, once it is known
 };
+// Entries whose configuration cuDNN has made once in this process: the same answer is fetched again
+// and again, and a trial costs as much as the configuration does. Threads: any.
+class Trials {
+ public:
+  [[nodiscard]] bool passed(const client::Answer* answer, std::size_t entry) {
+    const std::lock_guard lock(mutex_);
+    const auto found = passed_.find(answer);
+    return found != passed_.end() && entry < kMost && found->second.test(entry);
+  }
+  void pass(const client::Answer* answer, std::size_t entry) {
+    const std::lock_guard lock(mutex_);
+    if (entry < kMost) {
+      passed_[answer].set(entry);
+    }
+  }
+  // Around a fork.
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
+ private:
+  static constexpr std::size_t kMost = 64;  // entries of an answer; others are tried each time
+  std::mutex mutex_;
+  std::unordered_map<const client::Answer*, std::bitset<kMost>> passed_;
+};
+
 // What one answered heuristics query has built; shared by the query and by those of its
 // configurations that are not built yet. What changes after it is published is under its lock
 // (Session::building()), because two threads may use two configurations of one list, or one.
@@ -102,6 +130,7 @@ struct Served {
   const client::Answer* answer = nullptr;
   std::size_t context = 0;
   bool of_f32 = false;
+  Trials* trials = nullptr;
   std::shared_ptr<Kept> graph;
   std::shared_ptr<Kept> device_properties;  // may be null
   // Where no entry passes a filter that the application may apply, cuDNN's own list follows behind:
@@ -109,7 +138,6 @@ struct Served {
   std::int64_t following = 0;
 
   std::vector<std::size_t> entries;  // of the answer, those on offer
-  std::vector<std::size_t> tried;    // ... whose configuration cuDNN has made once
   std::vector<std::pair<std::int32_t, std::unique_ptr<Kept>>> engines;  // by global index
   std::vector<std::int32_t> refused;  // engines that cuDNN does not have for this graph
 };

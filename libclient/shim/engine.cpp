@@ -221,14 +221,14 @@ bool fill_configuration(const RealCudnn& real,
 }
 
 bool try_configuration(const RealCudnn& real, Served& served, std::size_t entry) {
-  if (std::find(served.tried.begin(), served.tried.end(), entry) != served.tried.end()) {
+  if (served.trials->passed(served.answer, entry)) {
     return true;
   }
   Owned trial(real, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
   if (trial.get() == nullptr || !fill_configuration(real, served, entry, trial.get())) {
     return false;
   }
-  served.tried.push_back(entry);
+  served.trials->pass(served.answer, entry);
   return true;
 }
 

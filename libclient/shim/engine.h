@@ -16,9 +16,9 @@ namespace reformer::shim {
 // is made and thrown away.
 [[nodiscard]] bool try_entry(const RealCudnn& real, Served& served, std::size_t entry);
 
-// Makes an entry's configuration in a descriptor of the shim's own and throws it away, once an
-// entry. False if cuDNN refuses it, which no source rules out: what was measured, too, was measured
-// with another driver or in another process.
+// Makes an entry's configuration in a descriptor of the shim's own and throws it away, once a
+// process. False if cuDNN refuses it, which no source rules out: what was measured, too, was
+// measured with another driver or in another process.
 [[nodiscard]] bool try_configuration(const RealCudnn& real, Served& served, std::size_t entry);
 
 // Turns the application's unfinalised ENGINECFG into an entry. False if cuDNN refuses; the

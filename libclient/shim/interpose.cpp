@@ -101,10 +101,7 @@ extern "C" {
 
 EXPORT cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type,
                                                   cudnnBackendDescriptor_t* descriptor) {
-  const RealCudnn* real = real_cudnn();
-  if (real == nullptr) {
-    return CUDNN_STATUS_NOT_INITIALIZED;
-  }
+  SERVED_OR_PASS_ON(cudnnBackendCreateDescriptor, type, descriptor);
   const cudnnStatus_t status = real->create(type, descriptor);
   if (status == CUDNN_STATUS_SUCCESS) {
     (void)assisted([&](Session& session) {
@@ -119,10 +116,7 @@ EXPORT cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t t
 }
 
 EXPORT cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t descriptor) {
-  const RealCudnn* real = real_cudnn();
-  if (real == nullptr) {
-    return CUDNN_STATUS_NOT_INITIALIZED;
-  }
+  SERVED_OR_PASS_ON(cudnnBackendDestroyDescriptor, descriptor);
   // Before the real call: the address is free for others right after it.
   const bool put_off = assisted([&](Session& session) {
     reformer::shim::Record record = session.descriptors().take(descriptor);
@@ -141,10 +135,7 @@ EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descripto
                                               cudnnBackendAttributeType_t type,
                                               int64_t count,
                                               const void* values) {
-  const RealCudnn* real = real_cudnn();
-  if (real == nullptr) {
-    return CUDNN_STATUS_NOT_INITIALIZED;
-  }
+  SERVED_OR_PASS_ON(cudnnBackendSetAttribute, descriptor, name, type, count, values);
   if (name == CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG && count == 1 && values != nullptr) {
     (void)assisted([&](Session& session) {
       session.build_pending(*real, *static_cast<const cudnnBackendDescriptor_t*>(values));
@@ -162,10 +153,7 @@ EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descripto
 }
 
 EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
-  const RealCudnn* real = real_cudnn();
-  if (real == nullptr) {
-    return CUDNN_STATUS_NOT_INITIALIZED;
-  }
+  SERVED_OR_PASS_ON(cudnnBackendFinalize, descriptor);
   const bool answered =
       assisted([&](Session& session) { return session.answer(*real, descriptor); });
   return answered ? CUDNN_STATUS_SUCCESS : real->finalize(descriptor);
@@ -177,10 +165,7 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const des
                                               int64_t requested,
                                               int64_t* count,
                                               void* values) {
-  const RealCudnn* real = real_cudnn();
-  if (real == nullptr) {
-    return CUDNN_STATUS_NOT_INITIALIZED;
-  }
+  SERVED_OR_PASS_ON(cudnnBackendGetAttribute, descriptor, name, type, requested, count, values);
   const bool answered = assisted([&](Session& session) {
     if (name >= CUDNN_ATTR_ENGINECFG_ENGINE && name <= CUDNN_ATTR_ENGINECFG_SHARED_MEMORY_USED) {
       session.build_pending(*real, descriptor);
@@ -207,10 +192,7 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const des
 EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle,
                                          cudnnBackendDescriptor_t plan,
                                          cudnnBackendDescriptor_t pack) {
-  const RealCudnn* real = real_cudnn();
-  if (real == nullptr) {
-    return CUDNN_STATUS_NOT_INITIALIZED;
-  }
+  SERVED_OR_PASS_ON(cudnnBackendExecute, handle, plan, pack);
   reformer::shim::Execution execution;
   (void)assisted([&](Session& session) {
     execution = session.begin_execution(*real, handle, plan);
@@ -231,8 +213,8 @@ EXPORT cudnnStatus_t cudnnBackendPopulateCudaGraph(cudnnHandle_t handle,
                                                    cudnnBackendDescriptor_t plan,
                                                    cudnnBackendDescriptor_t pack,
                                                    cudaGraph_t graph) {
-  const RealCudnn* real = real_cudnn();
-  if (real == nullptr || real->populate_graph == nullptr) {
+  SERVED_OR_PASS_ON(cudnnBackendPopulateCudaGraph, handle, plan, pack, graph);
+  if (real->populate_graph == nullptr) {
     return CUDNN_STATUS_NOT_INITIALIZED;
   }
   const cudnnStatus_t status = real->populate_graph(handle, plan, pack, graph);
@@ -283,7 +265,7 @@ std::span<const reformer::shim::Interposed> reformer::shim::interposed_backend()
 
 extern "C" {
 
-// What a dlsym of `name` by `caller` is to be answered with, or null: libc's answer.
+// What a dlsym of `name` by `caller` is to be answered with, or null: the next dlsym's answer.
 __attribute__((visibility("hidden"), used)) void* reformer_shim_choose(void* handle,
                                                                        const char* name,
                                                                        void* caller) {
@@ -302,32 +284,32 @@ __attribute__((visibility("hidden"), used)) void* reformer_shim_choose(void* han
   }
   link_map* map = nullptr;
   if (::dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0 || map == nullptr ||
-      !file_name_of(map->l_name).starts_with("libcudnn.so")) {
+      !reformer::shim::is_cudnn(map->l_name)) {
     return nullptr;
   }
-  const RealCudnn* real = real_cudnn();
+  const RealCudnn* real = real_cudnn(map->l_name);
   // A stand-in of what the library does not have would be a lie.
   return real != nullptr && real->path == map->l_name &&
                  reformer::shim::real_function(name) != nullptr
              ? interposed->function
              : nullptr;
 }
-__attribute__((visibility("hidden"), used)) void* reformer_shim_real_dlsym() {
-  return reinterpret_cast<void*>(reformer::shim::real_dlsym());
+__attribute__((visibility("hidden"), used)) void* reformer_shim_next_dlsym() {
+  return reformer::shim::next_dlsym();
 }
-__attribute__((visibility("hidden"), used)) void* reformer_shim_real_dlvsym() {
-  return reinterpret_cast<void*>(reformer::shim::real_dlvsym());
+__attribute__((visibility("hidden"), used)) void* reformer_shim_next_dlvsym() {
+  return reformer::shim::next_dlvsym();
 }
 
 }  // extern "C"
 
-// libc's dlsym reads its return address to know who asks (RTLD_NEXT), so it must be jumped to, not
-// called: hence assembly, whatever the compiler's options.
+// dlsym reads its return address to know who asks (RTLD_NEXT), so the next one must be jumped to,
+// not called: hence assembly, whatever the compiler's options.
 #if !defined(__x86_64__)
 #error "write the two jumps for this processor"
 #endif
 // clang-format off
-#define JUMP_TO_REAL(symbol, real)                    \
+#define JUMP_TO_NEXT(symbol, next)                    \
   ".globl " symbol "\n"                               \
   ".type " symbol ", @function\n"                     \
   symbol ":\n"                                        \
@@ -340,7 +322,7 @@ __attribute__((visibility("hidden"), used)) void* reformer_shim_real_dlvsym() {
   "  call reformer_shim_choose\n"                     \
   "  test %rax, %rax\n"                               \
   "  jnz 1f\n"                                        \
-  "  call " real "\n"                                 \
+  "  call " next "\n"                                 \
   "  test %rax, %rax\n"                               \
   "  jz 1f\n"                                         \
   "  pop %rdx\n  .cfi_adjust_cfa_offset -8\n"         \
@@ -354,6 +336,6 @@ __attribute__((visibility("hidden"), used)) void* reformer_shim_real_dlvsym() {
   "  .cfi_endproc\n"                                  \
   ".size " symbol ", . - " symbol "\n"
 asm(".text\n"
-    JUMP_TO_REAL("dlsym", "reformer_shim_real_dlsym")
-    JUMP_TO_REAL("dlvsym", "reformer_shim_real_dlvsym"));
+    JUMP_TO_NEXT("dlsym", "reformer_shim_next_dlsym")
+    JUMP_TO_NEXT("dlvsym", "reformer_shim_next_dlvsym"));
 // clang-format on

@@ -10,7 +10,7 @@ namespace {
 
 // The real function of a name that is called for its effect, found once.
 template <typename Function>
-Function real(std::atomic<Function>& known, const char* name) noexcept {
+Function function_of(std::atomic<Function>& known, const char* name) noexcept {
   Function function = known.load(std::memory_order_acquire);
   if (function == nullptr) {
     function = reinterpret_cast<Function>(real_function(name));
@@ -27,19 +27,21 @@ using reformer::shim::Results;
 using reformer::shim::Session;
 using reformer::shim::With;
 
-// The real function of the same name as the one that this stands in.
-#define REAL(name)                                          \
-  static std::atomic<decltype(&::name)> known{nullptr};     \
-  const auto function = reformer::shim::real(known, #name); \
-  if (function == nullptr) {                                \
-    return CUDNN_STATUS_NOT_INITIALIZED;                    \
-  }                                                         \
+// Begins a stand-in: `function` is the served library's of the same name.
+#define REAL(name, ...)                                            \
+  SERVED_OR_PASS_ON(name, __VA_ARGS__);                            \
+  (void)real;                                                      \
+  static std::atomic<decltype(&::name)> known{nullptr};            \
+  const auto function = reformer::shim::function_of(known, #name); \
+  if (function == nullptr) {                                       \
+    return CUDNN_STATUS_NOT_INITIALIZED;                           \
+  }                                                                \
   static_assert(true)
 
 extern "C" {
 
 EXPORT cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) {
-  REAL(cudnnCreate);
+  REAL(cudnnCreate, handle);
   const cudnnStatus_t status = function(handle);
   if (status == CUDNN_STATUS_SUCCESS) {
     (void)assisted([&](Session& session) {
@@ -51,7 +53,7 @@ EXPORT cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) {
 }
 
 EXPORT cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) {
-  REAL(cudnnDestroy);
+  REAL(cudnnDestroy, handle);
   (void)assisted([&](Session& session) {
     session.contexts().forget_handle(handle);
     return true;
@@ -68,7 +70,7 @@ cudnnGetConvolutionForwardAlgorithm_v7(cudnnHandle_t handle,
                                        const int requested,
                                        int* returned,
                                        cudnnConvolutionFwdAlgoPerf_t* results) {
-  REAL(cudnnGetConvolutionForwardAlgorithm_v7);
+  REAL(cudnnGetConvolutionForwardAlgorithm_v7, handle, x, w, conv, y, requested, returned, results);
   return reformer::shim::get(
       function, handle, x, w, conv, y, Results{requested, returned, results});
 }
@@ -81,7 +83,7 @@ EXPORT cudnnStatus_t cudnnFindConvolutionForwardAlgorithm(cudnnHandle_t handle,
                                                           const int requested,
                                                           int* returned,
                                                           cudnnConvolutionFwdAlgoPerf_t* results) {
-  REAL(cudnnFindConvolutionForwardAlgorithm);
+  REAL(cudnnFindConvolutionForwardAlgorithm, handle, x, w, conv, y, requested, returned, results);
   return reformer::shim::find(
       function, handle, x, w, conv, y, Results{requested, returned, results});
 }
@@ -99,7 +101,20 @@ EXPORT cudnnStatus_t cudnnFindConvolutionForwardAlgorithmEx(cudnnHandle_t handle
                                                             cudnnConvolutionFwdAlgoPerf_t* results,
                                                             void* workspace,
                                                             size_t bytes) {
-  REAL(cudnnFindConvolutionForwardAlgorithmEx);
+  REAL(cudnnFindConvolutionForwardAlgorithmEx,
+       handle,
+       x,
+       x_data,
+       w,
+       w_data,
+       conv,
+       y,
+       y_data,
+       requested,
+       returned,
+       results,
+       workspace,
+       bytes);
   return reformer::shim::find_ex(function,
                                  handle,
                                  With{x, x_data},
@@ -119,7 +134,15 @@ cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle,
                                             const int requested,
                                             int* returned,
                                             cudnnConvolutionBwdDataAlgoPerf_t* results) {
-  REAL(cudnnGetConvolutionBackwardDataAlgorithm_v7);
+  REAL(cudnnGetConvolutionBackwardDataAlgorithm_v7,
+       handle,
+       w,
+       dy,
+       conv,
+       dx,
+       requested,
+       returned,
+       results);
   return reformer::shim::get(
       function, handle, w, dy, conv, dx, Results{requested, returned, results});
 }
@@ -133,7 +156,15 @@ cudnnFindConvolutionBackwardDataAlgorithm(cudnnHandle_t handle,
                                           const int requested,
                                           int* returned,
                                           cudnnConvolutionBwdDataAlgoPerf_t* results) {
-  REAL(cudnnFindConvolutionBackwardDataAlgorithm);
+  REAL(cudnnFindConvolutionBackwardDataAlgorithm,
+       handle,
+       w,
+       dy,
+       conv,
+       dx,
+       requested,
+       returned,
+       results);
   return reformer::shim::find(
       function, handle, w, dy, conv, dx, Results{requested, returned, results});
 }
@@ -152,7 +183,20 @@ cudnnFindConvolutionBackwardDataAlgorithmEx(cudnnHandle_t handle,
                                             cudnnConvolutionBwdDataAlgoPerf_t* results,
                                             void* workspace,
                                             size_t bytes) {
-  REAL(cudnnFindConvolutionBackwardDataAlgorithmEx);
+  REAL(cudnnFindConvolutionBackwardDataAlgorithmEx,
+       handle,
+       w,
+       w_data,
+       dy,
+       dy_data,
+       conv,
+       dx,
+       dx_data,
+       requested,
+       returned,
+       results,
+       workspace,
+       bytes);
   return reformer::shim::find_ex(function,
                                  handle,
                                  With{w, w_data},
@@ -172,7 +216,15 @@ cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle,
                                               const int requested,
                                               int* returned,
                                               cudnnConvolutionBwdFilterAlgoPerf_t* results) {
-  REAL(cudnnGetConvolutionBackwardFilterAlgorithm_v7);
+  REAL(cudnnGetConvolutionBackwardFilterAlgorithm_v7,
+       handle,
+       x,
+       dy,
+       conv,
+       dw,
+       requested,
+       returned,
+       results);
   return reformer::shim::get(
       function, handle, x, dy, conv, dw, Results{requested, returned, results});
 }
@@ -186,7 +238,15 @@ cudnnFindConvolutionBackwardFilterAlgorithm(cudnnHandle_t handle,
                                             const int requested,
                                             int* returned,
                                             cudnnConvolutionBwdFilterAlgoPerf_t* results) {
-  REAL(cudnnFindConvolutionBackwardFilterAlgorithm);
+  REAL(cudnnFindConvolutionBackwardFilterAlgorithm,
+       handle,
+       x,
+       dy,
+       conv,
+       dw,
+       requested,
+       returned,
+       results);
   return reformer::shim::find(
       function, handle, x, dy, conv, dw, Results{requested, returned, results});
 }
@@ -205,7 +265,20 @@ cudnnFindConvolutionBackwardFilterAlgorithmEx(cudnnHandle_t handle,
                                               cudnnConvolutionBwdFilterAlgoPerf_t* results,
                                               void* workspace,
                                               size_t bytes) {
-  REAL(cudnnFindConvolutionBackwardFilterAlgorithmEx);
+  REAL(cudnnFindConvolutionBackwardFilterAlgorithmEx,
+       handle,
+       x,
+       x_data,
+       dy,
+       dy_data,
+       conv,
+       dw,
+       dw_data,
+       requested,
+       returned,
+       results,
+       workspace,
+       bytes);
   return reformer::shim::find_ex(function,
                                  handle,
                                  With{x, x_data},

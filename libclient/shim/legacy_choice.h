@@ -5,6 +5,7 @@
 
 #include <cudnn.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -52,7 +53,7 @@ template <typename Performance, typename Get>
 cudnnStatus_t get_and_order(cudnnHandle_t handle,
                             const LegacyProblem& legacy,
                             const Results<Performance>& results,
-                            Get get) noexcept {
+                            Get get) {
   const cudnnStatus_t status = get();
   (void)assisted([&](Session& session) {
     if (status != CUDNN_STATUS_SUCCESS || !results.usable()) {
@@ -74,7 +75,7 @@ cudnnStatus_t search_once(cudnnHandle_t handle,
                           const LegacyProblem& legacy,
                           std::size_t workspace,
                           const Results<Performance>& results,
-                          Search search) noexcept {
+                          Search search) {
   std::optional<core::KeyHash> key;
   const bool known = assisted([&](Session& session) {
     if (results.returned == nullptr || results.values == nullptr || results.requested <= 0) {
@@ -92,7 +93,13 @@ cudnnStatus_t search_once(cudnnHandle_t handle,
     return CUDNN_STATUS_SUCCESS;
   }
   const cudnnStatus_t status = search();
-  if (status == CUDNN_STATUS_SUCCESS && key && results.usable()) {
+  // What could not be tried for want of memory is found by a later search.
+  const auto untried = [](const Performance& result) {
+    return result.status == CUDNN_STATUS_ALLOC_FAILED ||
+           result.status == CUDNN_STATUS_INTERNAL_ERROR;
+  };
+  if (status == CUDNN_STATUS_SUCCESS && key && results.usable() &&
+      std::ranges::none_of(results.all(), untried)) {
     (void)assisted([&](Session& session) {
       session.found_algorithms().keep(*key, std::span<const Performance>(results.all()));
       return true;

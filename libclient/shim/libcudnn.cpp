@@ -4,6 +4,8 @@
 #include <elf.h>
 #include <link.h>
 
+#include <array>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -94,19 +96,36 @@ void* libc_function(const char* name) {
   return search.found;
 }
 
+// The first object whose path fits.
 struct LibrarySearch {
-  std::string_view prefix;
+  bool (*fits)(std::string_view path, std::string_view wanted) = nullptr;
+  std::string_view wanted;
   std::string path;
 };
 
 int search_library(dl_phdr_info* info, std::size_t, void* data) {
   auto& search = *static_cast<LibrarySearch*>(data);
   const std::string_view path = info->dlpi_name == nullptr ? "" : info->dlpi_name;
-  if (!file_name(path).starts_with(search.prefix)) {
+  if (!search.fits(path, search.wanted)) {
     return 0;
   }
   search.path = path;
   return 1;
+}
+
+std::string search_loaded(LibrarySearch search) {
+  const std::lock_guard lock(loader_mutex());
+  dl_iterate_phdr(search_library, &search);
+  return search.path;
+}
+
+// The loaded object that an address lies in; nothing in it if there is none.
+Dl_info object_of(const void* address) {
+  Dl_info info{};
+  if (address == nullptr || ::dladdr(address, &info) == 0) {
+    info = {};
+  }
+  return info;
 }
 
 template <typename Function>
@@ -115,14 +134,15 @@ bool resolve(void* handle, const char* name, Function& function) {
   return function != nullptr;
 }
 
-std::unique_ptr<RealCudnn> find_cudnn() {
+// Null if it lacks what every cuDNN 8 and 9 has.
+std::unique_ptr<RealCudnn> open_cudnn(const std::string& path) {
   auto real = std::make_unique<RealCudnn>();
-  real->path = loaded_library("libcudnn.so");
-  if (real->path.empty() || real_dlsym() == nullptr) {
+  real->path = path;
+  if (path.empty() || real_dlsym() == nullptr) {
     return nullptr;
   }
   // Keeps the library from now on: its functions are called until the process ends.
-  void* handle = ::dlopen(real->path.c_str(), RTLD_NOLOAD | RTLD_LAZY | RTLD_LOCAL);
+  void* handle = ::dlopen(path.c_str(), RTLD_NOLOAD | RTLD_LAZY | RTLD_LOCAL);
   if (handle == nullptr || !resolve(handle, "cudnnBackendCreateDescriptor", real->create) ||
       !resolve(handle, "cudnnBackendDestroyDescriptor", real->destroy) ||
       !resolve(handle, "cudnnBackendSetAttribute", real->set) ||
@@ -135,10 +155,164 @@ std::unique_ptr<RealCudnn> find_cudnn() {
   (void)resolve(handle, "cudnnGetStream", real->get_stream);
   (void)resolve(handle, "cudnnBackendPopulateCudaGraph", real->populate_graph);
   (void)resolve(handle, "cudnnBackendUpdateCudaGraph", real->update_graph);
+  real->base = object_of(reinterpret_cast<const void*>(real->create)).dli_fbase;
   return real;
 }
 
+// A function by the rules that bind a call to the global scope, without the shim; null: it has
+// none.
+void* next_in_global_scope(const char* name) {
+  return real_dlsym()(RTLD_NEXT, name);
+}
+
+// What most calls will be for: the copy in the global scope, else the one that is called, else any.
+std::string choose_cudnn(const char* called) {
+  if (real_dlsym() == nullptr) {
+    return {};
+  }
+  const char* global = object_of(next_in_global_scope("cudnnBackendCreateDescriptor")).dli_fname;
+  if (global != nullptr && is_cudnn(global)) {
+    return global;
+  }
+  if (called != nullptr) {
+    return called;
+  }
+  return search_loaded(
+      {[](std::string_view path, std::string_view) { return is_cudnn(path); }, {}, {}});
+}
+
+// The same by the libraries that the calling object was linked with.
+void* in_scope_of(const void* call_site, const char* name) {
+  const Dl_info caller = object_of(call_site);
+  if (caller.dli_fname == nullptr || caller.dli_fname[0] == '\0') {
+    return nullptr;
+  }
+  void* handle = ::dlopen(caller.dli_fname, RTLD_NOLOAD | RTLD_LAZY | RTLD_LOCAL);
+  if (handle == nullptr) {
+    return nullptr;
+  }
+  void* found = real_dlsym()(handle, name);
+  (void)::dlclose(handle);  // it may be unloaded later, as it might have been
+  const void* here = object_of(reinterpret_cast<const void*>(&is_cudnn)).dli_fbase;
+  return found != nullptr && object_of(found).dli_fbase == here ? nullptr : found;
+}
+
+Route find_route(const char* name, const void* call_site) {
+  if (real_dlsym() == nullptr) {
+    return {};
+  }
+  void* function = next_in_global_scope(name);
+  if (function == nullptr) {
+    function = in_scope_of(call_site, name);
+  }
+  if (function == nullptr) {
+    return {real_cudnn(), nullptr};
+  }
+  const Dl_info object = object_of(function);
+  const RealCudnn* served = is_cudnn(object.dli_fname) ? real_cudnn(object.dli_fname) : nullptr;
+  return served != nullptr && served->base == object.dli_fbase ? Route{served, nullptr}
+                                                               : Route{nullptr, function};
+}
+
+// How many objects the process has unloaded so far.
+unsigned long long unloads() {
+  unsigned long long count = 0;
+  const std::lock_guard lock(loader_mutex());
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* data) {
+        *static_cast<unsigned long long*>(data) = info->dlpi_subs;
+        return 1;
+      },
+      &count);
+  return count;
+}
+
+// Routes by name and call site. A full table, or two threads at once, cost a search. While all
+// calls are for the served library, which is never unloaded, nothing can go stale; once one was
+// not, a route holds as long as nothing is unloaded.
+class Routes {
+ public:
+  bool find(std::uintptr_t key, Route& route) const {
+    for (std::size_t probe = 0; probe < kProbes; ++probe) {
+      const Place& place = places_[(key + probe) % kPlaces];
+      if (place.key.load(std::memory_order_acquire) == key &&
+          place.known.load(std::memory_order_acquire)) {
+        if (several_.load(std::memory_order_acquire) && place.unloads != unloads()) {
+          return false;
+        }
+        route.function = place.function;
+        route.served = route.function == nullptr ? real_cudnn() : nullptr;
+        return true;
+      }
+    }
+    return false;
+  }
+  void keep(std::uintptr_t key, const Route& route) {
+    if (route.served == nullptr) {
+      several_.store(true, std::memory_order_release);
+    }
+    for (std::size_t probe = 0; probe < kProbes; ++probe) {
+      Place& place = places_[(key + probe) % kPlaces];
+      std::uintptr_t free = 0;
+      if (place.key.compare_exchange_strong(free, key)) {
+        place.function = route.function;
+        place.unloads = unloads();
+        place.known.store(true, std::memory_order_release);
+        return;
+      }
+      if (free == key) {
+        return;  // another thread's, or of before something was unloaded: searched each time
+      }
+    }
+  }
+
+ private:
+  static constexpr std::size_t kPlaces = 2048;
+  static constexpr std::size_t kProbes = 8;
+  struct Place {
+    std::atomic<std::uintptr_t> key{0};    // 0: free
+    std::atomic<void*> function{nullptr};  // null: the served library's
+    std::atomic<unsigned long long> unloads{0};
+    std::atomic<bool> known{false};
+  };
+  std::array<Place, kPlaces> places_;
+  std::atomic<bool> several_{false};
+};
+constinit Routes routes;
+
+void* next_definition(const char* name, std::atomic<void*>& known) {
+  void* function = known.load(std::memory_order_acquire);
+  if (function == nullptr && real_dlsym() != nullptr) {
+    function = real_dlsym()(RTLD_NEXT, name);
+    function = function == nullptr ? libc_function(name) : function;
+    known.store(function, std::memory_order_release);
+  }
+  return function;
+}
+
 }  // namespace
+
+bool is_cudnn(std::string_view path) {
+  constexpr std::string_view kName = "libcudnn";
+  const std::string_view name = file_name(path);
+  return name.starts_with(kName) && name.size() > kName.size() &&
+         (name[kName.size()] == '.' || name[kName.size()] == '-') &&
+         name.find(".so") != std::string_view::npos;
+}
+
+Route route_of(const char* name, const void* call_site) noexcept {
+  const auto key = reinterpret_cast<std::uintptr_t>(call_site) * 0x9e3779b97f4a7c15u ^
+                   reinterpret_cast<std::uintptr_t>(name);
+  Route route;
+  if (routes.find(key, route)) {
+    return route;
+  }
+  route = find_route(name, call_site);
+  if (route.served != nullptr || route.function != nullptr) {
+    routes.keep(key, route);
+  }
+  return route;
+}
 
 void* real_function(const char* name) noexcept {
   const RealCudnn* real = real_cudnn();
@@ -155,14 +329,14 @@ DlsymFunction real_dlsym() noexcept {
   return reinterpret_cast<DlsymFunction>(function);
 }
 
-DlvsymFunction real_dlvsym() noexcept {
+void* next_dlsym() noexcept {
   static std::atomic<void*> found{nullptr};
-  void* function = found.load(std::memory_order_acquire);
-  if (function == nullptr) {
-    function = libc_function("dlvsym");
-    found.store(function, std::memory_order_release);
-  }
-  return reinterpret_cast<DlvsymFunction>(function);
+  return next_definition("dlsym", found);
+}
+
+void* next_dlvsym() noexcept {
+  static std::atomic<void*> found{nullptr};
+  return next_definition("dlvsym", found);
 }
 
 std::mutex& loader_mutex() {
@@ -171,10 +345,11 @@ std::mutex& loader_mutex() {
 }
 
 std::string loaded_library(std::string_view prefix) {
-  LibrarySearch search{prefix, {}};
-  const std::lock_guard lock(loader_mutex());
-  dl_iterate_phdr(search_library, &search);
-  return search.path;
+  return search_loaded({[](std::string_view path, std::string_view wanted) {
+                          return file_name(path).starts_with(wanted);
+                        },
+                        prefix,
+                        {}});
 }
 
 void* loaded_symbol(const std::string& path, const char* name) {
@@ -182,14 +357,14 @@ void* loaded_symbol(const std::string& path, const char* name) {
   return handle == nullptr ? nullptr : real_dlsym()(handle, name);
 }
 
-const RealCudnn* real_cudnn() noexcept {
+const RealCudnn* real_cudnn(const char* called) noexcept {
   static std::atomic<const RealCudnn*> found{nullptr};
   const RealCudnn* real = found.load(std::memory_order_acquire);
   if (real != nullptr) {
     return real;
   }
   try {
-    std::unique_ptr<RealCudnn> fresh = find_cudnn();
+    std::unique_ptr<RealCudnn> fresh = open_cudnn(choose_cudnn(called));
     if (fresh == nullptr || found.compare_exchange_strong(real, fresh.get())) {
       return fresh.release();  // lives as long as the process
     }

@@ -98,6 +98,7 @@ std::shared_ptr<Served> Session::offer(const RealCudnn& real,
   served->answer = answer;
   served->context = context;
   served->of_f32 = problem.x.type == core::DataType::kF32;
+  served->trials = &trials_;
   served->graph = keep<GraphRecord>(descriptors_, heuristics.graph);
   if (served->graph == nullptr) {
     return nullptr;
@@ -116,9 +117,15 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
     return false;
   }
   std::optional<core::Problem> problem;
-  descriptors_.with<GraphRecord>(heuristics->graph,
-                                 [&problem](const GraphRecord& graph) { problem = graph.problem; });
-  const auto context = problem ? contexts_.of(real, heuristics->device_properties) : std::nullopt;
+  cudnnHandle_t handle = nullptr;
+  descriptors_.with<GraphRecord>(heuristics->graph, [&](const GraphRecord& graph) {
+    problem = graph.strange ? std::nullopt : graph.problem;
+    handle = graph.handle;
+  });
+  const auto context = !problem ? std::nullopt
+                       : heuristics->device_properties != nullptr
+                           ? contexts_.of(real, heuristics->device_properties)
+                           : contexts_.of(real, handle);
   const client::Answer* answer = context ? answer_for(*problem, *context) : nullptr;
   const std::shared_ptr<Served> served =
       answer != nullptr ? offer(real, *heuristics, *problem, answer, *context) : nullptr;

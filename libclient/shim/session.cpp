@@ -42,6 +42,7 @@ void Session::lock() {
   descriptors_.lock_all();
   contexts_.lock();
   listing_.lock();
+  trials_.lock();
   found_.lock();
   sampler_.lock();
   loader_mutex().lock();  // last: taken under any of the others
@@ -51,6 +52,7 @@ void Session::unlock() {
   loader_mutex().unlock();
   sampler_.unlock();
   found_.unlock();
+  trials_.unlock();
   listing_.unlock();
   contexts_.unlock();
   descriptors_.unlock_all();

@@ -118,6 +118,7 @@ class Session {
   Descriptors descriptors_;
   Contexts contexts_;
   Listing listing_;
+  Trials trials_;
   Sampler sampler_;
   FoundAlgorithms found_;
 };

@@ -247,6 +247,32 @@ BOOST_AUTO_TEST_CASE(a_table_that_others_may_write_is_not_believed) {
   BOOST_TEST((*client->query(add_context(*client), problem(1)))->failure.has_value());
 }
 
+// Opening it to read would wait for a writer.
+BOOST_AUTO_TEST_CASE(a_pipe_in_the_place_of_the_table_is_not_waited_for) {
+  const TemporaryFolder folder;
+  BOOST_TEST_REQUIRE(::mkfifo(folder.file("socket.table").c_str(), 0644) == 0);
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, always(7));
+  ::alarm(20);
+  const auto client = make_client(folder.file("socket"));
+  BOOST_TEST(engine_of(**client->query(add_context(*client), problem(1))) == 7);
+  ::alarm(0);
+}
+
+BOOST_AUTO_TEST_CASE(a_daemon_may_name_a_table_beside_its_socket_only) {
+  const TemporaryFolder folder;
+  const TemporaryFolder elsewhere;
+  for (const bool beside : {true, false}) {
+    const std::string path = (beside ? folder : elsewhere).file("named");
+    write_table(path, 2, 11);
+    const std::string socket = folder.file(beside ? "one" : "other");
+    FakeDaemon daemon(socket, Behaviour::kAnswer, always(7), path);
+    const auto client = make_client(socket);
+    const std::size_t context = add_context(*client);
+    BOOST_TEST(engine_of(**client->query(context, problem(1))) == 7);
+    BOOST_TEST(engine_of(**client->query(context, problem(2))) == (beside ? 11 : 7));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(hostile_tables_give_no_answer_and_no_fault) {
   const TemporaryFolder folder;
   write_table(folder.file("good"), 1, 11);

@@ -39,8 +39,14 @@ struct FakeDaemon::Peer {
   std::vector<core::Context> contexts;
 };
 
-FakeDaemon::FakeDaemon(std::string socket_path, Behaviour behaviour, Decide decide)
-    : path_(std::move(socket_path)), decide_(std::move(decide)), behaviour_(behaviour) {
+FakeDaemon::FakeDaemon(std::string socket_path,
+                       Behaviour behaviour,
+                       Decide decide,
+                       std::string table_path)
+    : path_(std::move(socket_path)),
+      table_path_(std::move(table_path)),
+      decide_(std::move(decide)),
+      behaviour_(behaviour) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path_.size() >= sizeof address.sun_path) {
@@ -175,7 +181,7 @@ void FakeDaemon::reply(Peer& peer, const wire::Message& message, std::uint32_t i
 void FakeDaemon::handle(Peer& peer, const wire::Header& header, const wire::Message& message) {
   if (std::holds_alternative<wire::Hello>(message)) {
     std::this_thread::sleep_for(greeting_delay_.load());
-    reply(peer, wire::Welcome{"fake 0", ""}, header.request_id);
+    reply(peer, wire::Welcome{"fake 0", table_path_}, header.request_id);
   } else if (const auto* context = std::get_if<wire::ContextMessage>(&message)) {
     peer.contexts.push_back(context->context);
     {

@@ -35,7 +35,11 @@ class FakeDaemon {
  public:
   using Decide = std::function<core::Decision(const core::Context&, const core::Problem&)>;
 
-  FakeDaemon(std::string socket_path, Behaviour behaviour, Decide decide);
+  // `table_path`: what it says of its shared table.
+  FakeDaemon(std::string socket_path,
+             Behaviour behaviour,
+             Decide decide,
+             std::string table_path = "");
   ~FakeDaemon();
   FakeDaemon(const FakeDaemon&) = delete;
   FakeDaemon& operator=(const FakeDaemon&) = delete;
@@ -56,6 +60,7 @@ class FakeDaemon {
   void reply(Peer& peer, const core::wire::Message& message, std::uint32_t id);
 
   const std::string path_;
+  const std::string table_path_;
   const Decide decide_;
   int listener_ = -1;
   int wake_[2] = {-1, -1};

@@ -198,6 +198,48 @@ BOOST_AUTO_TEST_CASE(a_plugin_and_cudnn_with_it_may_be_unloaded) {
   BOOST_TEST(daemon.problems_asked() == 5u);
 }
 
+// A stand-in is bound to whatever was linked with any cuDNN: the call must reach that one.
+BOOST_AUTO_TEST_CASE(calls_reach_the_copy_that_they_were_linked_with) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, measured);
+  for (const char* mode : {"assist", "off"}) {
+    auto variables = environment(folder.file("socket"));
+    variables["REFORMER_MODE"] = mode;
+    const std::string served = mode == std::string("assist") ? "1" : "0";
+    const auto run = [&](const std::string& arguments) {
+      return run_program("timeout 60 " FAKE_COPIES " " + arguments, variables).exit_code;
+    };
+    BOOST_TEST_CONTEXT(mode) {
+      BOOST_TEST(run(FAKE_RENAMED_PLUGIN " " + served) == 0);
+      BOOST_TEST(run(FAKE_STATIC_PLUGIN " 0") == 0);
+      BOOST_TEST(run(FAKE_PLUGIN " 0 " FAKE_OTHER) == 0);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(an_interposer_of_dlsym_behind_the_shim_is_heard) {
+  const TemporaryFolder folder;
+  FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, measured);
+  auto variables = environment(folder.file("socket"));
+  variables["LD_PRELOAD"] = SHIM_PATH ":" FAKE_HOOK;
+  BOOST_TEST(run_program("timeout 60 " FAKE_APPLICATION " hooked", variables).exit_code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_question_is_about_the_gpu_of_its_handle) {
+  const auto by_gpu = [](const core::Context& context, const core::Problem&) {
+    core::Decision decision = decide(core::Source::kMeasured);
+    if (context.device.name == "NVIDIA L4") {
+      decision.entries.erase(decision.entries.begin());
+    }
+    return decision;
+  };
+  BOOST_TEST(run_scenario("handles", by_gpu).exit_code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_thread_may_be_cancelled_while_it_asks) {
+  BOOST_TEST(run_scenario("cancelled", measured).exit_code == 0);
+}
+
 BOOST_DATA_TEST_CASE(a_process_ends_while_a_thread_waits_for_the_daemon,
                      boost::unit_test::data::make({"exit", "_exit"}),
                      how) {

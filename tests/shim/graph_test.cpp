@@ -114,6 +114,16 @@ class Application {
 
 BOOST_AUTO_TEST_SUITE(graphs)
 
+BOOST_AUTO_TEST_CASE(a_graph_for_several_sizes_is_not_one_problem) {
+  Application app;
+  auto* graph = app.make(1, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+  const auto strange = [&] { return app.descriptors.copy<GraphRecord>(graph)->strange; };
+  app.set(graph, CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED, CUDNN_TYPE_BOOLEAN, {false});
+  BOOST_TEST(!strange());
+  app.set(graph, CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED, CUDNN_TYPE_BOOLEAN, {true});
+  BOOST_TEST(strange());
+}
+
 BOOST_AUTO_TEST_CASE(a_convolution_alone_has_no_fusion) {
   Application application;
   const auto problem = application.graph(1, CUDNN_POINTWISE_ADD, false);

@@ -177,6 +177,9 @@ int main(int argc, char** argv) {
       {"listing", rarely_listed_entries},
       {"refused", everything_is_refused},
       {"refused_configuration", a_refused_configuration},
+      {"cancelled", a_thread_is_cancelled},
+      {"handles", handles_of_two_gpus},
+      {"hooked", dlsym_is_hooked},
       {"shared_configuration", threads_share_a_configuration},
       {"unusable_descriptor", an_unusable_descriptor},
   };

@@ -1,10 +1,11 @@
-// A libcuda.so.1 for tests: one H200 that does nothing. What the shim asks of the driver, and no
-// more.
+// A libcuda.so.1 for tests: an H200 and an L4 that do nothing. What the shim asks of the driver,
+// and no more.
 #include <atomic>
 #include <cstring>
 
 namespace {
 std::atomic<int> events{0};
+thread_local int current = 0;  // as if every thread had made one current; negative: none
 }  // namespace
 
 extern "C" {
@@ -13,16 +14,23 @@ int fake_cuda_events() {
   return events;
 }
 
+void fake_cuda_set_current(int device) {
+  current = device;
+}
+
 int cuCtxGetDevice(int* device) {
-  *device = 0;
+  *device = current;
+  return current < 0 ? 201 : 0;
+}
+int cuDeviceGetName(char* name, int length, int device) {
+  std::strncpy(name, device == 0 ? "NVIDIA H200" : "NVIDIA L4", static_cast<std::size_t>(length));
   return 0;
 }
-int cuDeviceGetName(char* name, int length, int) {
-  std::strncpy(name, "NVIDIA H200", static_cast<std::size_t>(length));
-  return 0;
-}
-int cuDeviceGetAttribute(int* value, int attribute, int) {
-  *value = attribute == 16 ? 132 : attribute == 75 ? 9 : 0;
+int cuDeviceGetAttribute(int* value, int attribute, int device) {
+  *value = attribute == 16   ? (device == 0 ? 132 : 58)
+           : attribute == 75 ? (device == 0 ? 9 : 8)
+           : attribute == 76 ? (device == 0 ? 0 : 9)
+                             : 0;
   return 0;
 }
 int cuCtxGetCurrent(void** context) {

@@ -4,10 +4,12 @@
 #include "tests/shim/fake/use.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <barrier>
 #include <chrono>
 #include <cstdio>
@@ -200,7 +202,9 @@ void rarely_listed_entries() {
   expect(use(graph).engines == Engines({2, 103}), "what cuDNN does not list is left out");
   const std::uint64_t first = finalised();
   expect(use(graph).engines == Engines({2, 103}), "the same list again");
-  expect(finalised() - first + 1 == first - before, "cuDNN's list is asked for once");
+  constexpr std::uint64_t kTrials = 2 * 2;  // of two entries, each a knob and a configuration
+  expect(finalised() - first + 1 + kTrials == first - before,
+         "cuDNN's list is asked for once, and what it lists is tried once");
 
   const Graph bf16(4, CUDNN_DATA_BFLOAT16);
   expect(use(bf16).engines.at(0) == 103,
@@ -265,6 +269,54 @@ void an_unusable_descriptor() {
   for (const cudnnBackendDescriptor_t configuration : query.configurations()) {
     expect(plan(configuration) == CUDNN_STATUS_SUCCESS, "a plan of each");
   }
+}
+
+void a_thread_is_cancelled() {
+  std::atomic<bool> answered{false};
+  std::atomic<bool> went_on{false};
+  std::thread thread([&] {
+    (void)::pthread_cancel(::pthread_self());  // takes effect at the next point of cancellation
+    answered = served(use(1));
+    ::pthread_testcancel();
+    went_on = true;
+  });
+  thread.join();
+  expect(answered, "served before it was cancelled");
+  expect(!went_on, "cancelled all the same");
+  expect(served(use(2)), "another thread is served");
+}
+
+// The GPU is that of the graph's handle, not the one that is current when the question is asked.
+void handles_of_two_gpus() {
+  const auto set_current =
+      reinterpret_cast<void (*)(int)>(::dlsym(RTLD_DEFAULT, "fake_cuda_set_current"));
+  expect(set_current != nullptr, "the fake driver");
+  std::array<cudnnHandle_t, 2> handles{};
+  for (int device = 0; device < 2; ++device) {
+    set_current(device);
+    (void)cudnnCreate(&handles[static_cast<std::size_t>(device)]);
+  }
+  expect(handles[0] != handles[1], "two handles");
+  const auto first_engine = [&](int device, int current) {
+    set_current(current);
+    const Graph graph(1, CUDNN_DATA_HALF, handles[static_cast<std::size_t>(device)]);
+    Query query(graph, CUDNN_HEUR_MODE_A, 1, nullptr);
+    return query.fetch() == 1 ? fake_cudnn_engine_of(query.configurations()[0]) : -1;
+  };
+  for (const int current : {0, 1, -1}) {
+    const std::string when = " with " + std::to_string(current) + " current";
+    expect(first_engine(0, current) == 1, "the H200's answer" + when);
+    expect(first_engine(1, current) == 2, "the L4's answer" + when);
+  }
+}
+
+void dlsym_is_hooked() {
+  expect(::dlsym(RTLD_DEFAULT, "only_the_hook_knows_this") != nullptr, "the other interposer");
+  void* cudnn = ::dlopen("libcudnn.so.9", RTLD_NOW | RTLD_NOLOAD);
+  const auto finalize =
+      reinterpret_cast<decltype(&::cudnnBackendFinalize)>(::dlsym(cudnn, "cudnnBackendFinalize"));
+  expect(finalize == &cudnnBackendFinalize, "the shim's stand-in");
+  expect(served(use(1)), "served");
 }
 
 void everything_is_refused() {

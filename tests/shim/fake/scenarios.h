@@ -12,6 +12,9 @@ void rarely_listed_entries();           // are held against cuDNN's own list
 void a_refused_configuration();         // becomes the first entry
 void threads_share_a_configuration();   // which is built when the first of them uses it
 void an_unusable_descriptor();          // in the place of the first configuration
+void a_thread_is_cancelled();           // while it asks; the process goes on
+void handles_of_two_gpus();             // whichever is current
+void dlsym_is_hooked();                 // by another library too
 void everything_is_refused();           // stays until stdin ends
 
 }  // namespace fake_cudnn

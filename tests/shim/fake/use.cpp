@@ -80,7 +80,7 @@ int finish() {
   return failures == 0 ? 0 : 1;
 }
 
-Graph::Graph(std::int64_t n, cudnnDataType_t type) {
+Graph::Graph(std::int64_t n, cudnnDataType_t type, cudnnHandle_t handle) {
   constexpr cudnnBackendDescriptorType_t kTypes[] = {
       CUDNN_BACKEND_TENSOR_DESCRIPTOR,
       CUDNN_BACKEND_TENSOR_DESCRIPTOR,
@@ -108,6 +108,10 @@ Graph::Graph(std::int64_t n, cudnnDataType_t type) {
               fill_tensor(parts_[2], type, n, 64, 16) && fill_convolution(parts_[3]);
   for (std::size_t i = 0; i < 4; ++i) {
     complete_ = complete_ && set_one(operation, names[i], CUDNN_TYPE_BACKEND_DESCRIPTOR, parts_[i]);
+  }
+  if (handle != nullptr) {
+    complete_ =
+        complete_ && set_one(get(), CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, handle);
   }
   complete_ =
       complete_ && ok(cudnnBackendFinalize(operation)) &&
@@ -138,7 +142,10 @@ cudnnBackendDescriptor_t device_properties() {
   return made;
 }
 
-Query::Query(const Graph& graph, cudnnBackendHeurMode_t mode, int configurations)
+Query::Query(const Graph& graph,
+             cudnnBackendHeurMode_t mode,
+             int configurations,
+             cudnnBackendDescriptor_t properties)
     : status_(cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &query_)) {
   if (!ok(status_)) {
     query_ = nullptr;
@@ -149,10 +156,9 @@ Query::Query(const Graph& graph, cudnnBackendHeurMode_t mode, int configurations
                CUDNN_TYPE_BACKEND_DESCRIPTOR,
                graph.get()) ||
       !set_one(query_, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, mode) ||
-      !set_one(query_,
-               CUDNN_ATTR_ENGINEHEUR_DEVICEPROP,
-               CUDNN_TYPE_BACKEND_DESCRIPTOR,
-               device_properties()) ||
+      (properties != nullptr &&
+       !set_one(
+           query_, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, properties)) ||
       !ok(cudnnBackendFinalize(query_))) {
     status_ = CUDNN_STATUS_INTERNAL_ERROR;
     return;

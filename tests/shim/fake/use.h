@@ -17,7 +17,7 @@ int finish();
 // A forward convolution of batch `n`, so that every n is a problem of its own.
 class Graph {
  public:
-  Graph(std::int64_t n, cudnnDataType_t type = CUDNN_DATA_HALF);
+  Graph(std::int64_t n, cudnnDataType_t type = CUDNN_DATA_HALF, cudnnHandle_t handle = nullptr);
   ~Graph();
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
@@ -35,7 +35,11 @@ cudnnBackendDescriptor_t device_properties();
 // A finalised heuristics query of a graph, and configurations to fetch into.
 class Query {
  public:
-  Query(const Graph& graph, cudnnBackendHeurMode_t mode, int configurations);
+  // Without device properties it is about the GPU of the graph's handle.
+  Query(const Graph& graph,
+        cudnnBackendHeurMode_t mode,
+        int configurations,
+        cudnnBackendDescriptor_t properties = device_properties());
   ~Query();
   Query(const Query&) = delete;
   Query& operator=(const Query&) = delete;
