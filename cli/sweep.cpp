@@ -117,11 +117,13 @@ core::Record untimed_record(const Equipment& equipment, Prepared& prepared) {
 core::Result<core::Record> measured_record(const Options& options,
                                            Equipment& equipment,
                                            const core::Problem& problem,
+                                           std::span<const core::EngineConfig> chosen,
                                            const cudnn::Enumeration& candidates,
                                            Team& team) {
   cudnn::Measurer::Limits limits;
   limits.race.first_look_us = static_cast<float>(options.max_problem_ms * 500);
   limits.for_applications = options.for_applications;
+  limits.chosen = chosen;
   equipment.measurer->load(problem, candidates, limits, [] { return interrupted.load(); });
   const Team::Turn turn(team);
   const Clock::time_point begun = Clock::now();
@@ -151,7 +153,8 @@ core::Result<core::Record> record_of(const Options& options,
   if (equipment.measurer == nullptr) {
     return untimed_record(equipment, prepared);
   }
-  auto record = measured_record(options, equipment, prepared.problem, *prepared.candidates, team);
+  auto record = measured_record(
+      options, equipment, prepared.problem, prepared.chosen, *prepared.candidates, team);
   if (!record || !options.explore) {
     return record;
   }
@@ -166,7 +169,7 @@ core::Result<core::Record> record_of(const Options& options,
   if (!candidates) {
     return candidates.error();
   }
-  return measured_record(options, equipment, prepared.problem, *candidates, team);
+  return measured_record(options, equipment, prepared.problem, prepared.chosen, *candidates, team);
 }
 
 // Measures what the pipeline prepares.

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 
 namespace reformer::cudnn {
 
@@ -37,6 +38,9 @@ class Measurer {
     // tensor cores for f32, in every way that PyTorch combines them. Otherwise what is far from
     // the best of all is measured roughly or not at all.
     bool for_applications = false;
+    // Models' choices, which are timed with care even where they are slow, as the first of cuDNN's
+    // heuristics are.
+    std::span<const core::EngineConfig> chosen;
   };
   struct Measured {
     core::Record record;

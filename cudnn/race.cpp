@@ -139,6 +139,11 @@ class Race {
     return best_for(best_graph_, entrants_[i]);
   }
 
+  // Sampled whatever the others take.
+  [[nodiscard]] bool is_chosen(std::size_t i) const {
+    return entrants_[i].chosen && runners_[i].least <= options_.chosen_us;
+  }
+
   [[nodiscard]] bool in_sight(std::size_t i, float least) const {
     return least <= options_.in_sight * best_single(i) + options_.overhead_us;
   }
@@ -157,7 +162,7 @@ class Race {
   void first_look() {
     for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
       RaceResult& result = outcome_.results[i];
-      if (!options_.exhaustive && hopeless_unseen(i)) {
+      if (!options_.exhaustive && !entrants_[i].chosen && hopeless_unseen(i)) {
         result.status = kHopelessStatus;
         continue;
       }
@@ -173,7 +178,8 @@ class Race {
       float least = std::max(0.0f, first->time_us - first->host_us);
       const bool loaded = first->host_us > kLoadingShare * first->time_us;
       const float hopeless = options_.hopeless * best_single(i);
-      bool again = least <= std::max(hopeless, loaded ? kLoadingUs : kHeldUpUs);
+      bool again =
+          entrants_[i].chosen || least <= std::max(hopeless, loaded ? kLoadingUs : kHeldUpUs);
       for (std::size_t n = 1; again && n < kMostLooks; ++n) {
         const std::optional<Launch> next = launch(i);
         if (!next) {
@@ -287,8 +293,8 @@ class Race {
   void quick_look() {
     std::vector<std::size_t> lineup;
     for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
-      if (runners_[i].single < kNever && (options_.exhaustive || in_sight(i, runners_[i].least)) &&
-          prepare(i, options_.quick_us)) {
+      const bool looked_at = options_.exhaustive || is_chosen(i) || in_sight(i, runners_[i].least);
+      if (runners_[i].single < kNever && looked_at && prepare(i, options_.quick_us)) {
         lineup.push_back(i);
       }
     }
@@ -309,8 +315,9 @@ class Race {
       std::vector<std::size_t> lineup;
       for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
         Runner& runner = runners_[i];
-        const bool races = options_.exhaustive || runner.quickest <= within * best_graph(i) ||
-                           (runner.entered && runner.samples.size() < kSomeSamples);
+        const bool races =
+            options_.exhaustive || runner.quickest <= within * best_graph(i) ||
+            ((runner.entered || is_chosen(i)) && runner.samples.size() < kSomeSamples);
         if (runner.repeats > 0 && races && prepare(i, options_.graph_us) &&
             runner.samples.size() < wanted) {
           runner.entered = true;

@@ -55,6 +55,9 @@ struct Entrant {
   // Those that it meets, at least one: it races for each of them, "the best" below being the
   // slowest of those that are the best for one of them.
   Demands demands = 1;
+  // Somebody chooses it (cuDNN's heuristics, a model): what that costs is a figure of its own, so
+  // it is sampled three times however far it is behind.
+  bool chosen = false;
 };
 
 struct RaceOptions {
@@ -67,6 +70,7 @@ struct RaceOptions {
   float close = 1.015f;           // still within this after seven: sampled fifteen times
   float quick_us = 30;            // GPU time of the first graph, at least
   float graph_us = 150;           // GPU time of the further ones, at least
+  float chosen_us = 20000;        // what is chosen and longer: its single launch says enough
   float first_look_us = 1500000;  // GPU time for first launches; what is left then is not run
   int max_repeats = 100;
   bool exhaustive = false;  // all candidates get seven graphs: what the race is compared with

@@ -73,6 +73,7 @@ class GpuTimer final : public Timer {
     cudnn::Measurer::Limits limits;
     limits.max_memory_bytes = job.max_memory_bytes;
     limits.for_applications = true;
+    limits.chosen = job.extra;
     limits.race.first_look_us = std::chrono::duration<float, std::micro>(job.max_time).count() / 2;
     measurer_->load(job.problem, candidates, limits, [&] { return cancelled.load(); });
     if (must_wait(job)) {  // building and loading plans has taken its time

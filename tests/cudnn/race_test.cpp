@@ -71,6 +71,30 @@ BOOST_AUTO_TEST_CASE(a_hopeless_candidate_is_launched_once_and_its_engine_not_ag
   BOOST_TEST(outcome.results[4].samples >= 7);
 }
 
+// What a choice costs is known by single launches only to the overhead of a launch, if they tell
+// the truth at all.
+BOOST_AUTO_TEST_CASE(what_somebody_chooses_is_sampled_however_slow_it_is) {
+  FakeLauncher launcher({{.us = 5},
+                         {.us = 300, .load_us = 9000},
+                         {.us = 8, .single_reads = 500},
+                         {.us = 90000},
+                         {.us = 300}});
+  const RaceOutcome outcome = raced(launcher,
+                                    {{.engine = 0},
+                                     {.engine = 1, .chosen = true},
+                                     {.engine = 2, .chosen = true},
+                                     {.engine = 3, .chosen = true},
+                                     {.engine = 4}});
+  for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) {
+    BOOST_TEST((outcome.results[i].timing == core::Timing::kGraphMedian));
+    BOOST_TEST(outcome.results[i].samples >= 3);
+  }
+  BOOST_TEST(outcome.results[1].time_us == 300.0f);
+  BOOST_TEST(outcome.results[2].time_us == 8.0f);
+  BOOST_TEST(launcher.counts(3).graphs == 0);  // long enough for single launches to tell
+  BOOST_TEST(launcher.counts(4).graphs == 0);
+}
+
 BOOST_AUTO_TEST_CASE(an_engine_with_one_good_configuration_is_tried_to_the_end) {
   FakeLauncher launcher({{.us = 100}, {.us = 50000}, {.us = 95}});
   const RaceOutcome outcome = raced(launcher, {{.engine = 1}, {.engine = 1}, {.engine = 1}});
