@@ -47,8 +47,9 @@ struct Calibration {
   }
 };
 
-// One left-out problem.
+// One left-out problem in one view.
 struct JudgeSample {
+  View view = View::kAll;
   std::array<float, kJudgeInputs> inputs{};
   float log_slowdown = 0;             // of the model's first existing choice
   float heuristic_log_slowdown = -1;  // of heuristic A's; negative: not covered

@@ -6,7 +6,8 @@
 #include <span>
 
 // IEEE 754 binary16, in which a trained model's weights are kept: half the memory to read in a
-// prediction, and exact, because training rounds them before anything is judged by them.
+// prediction, and exact, because training rounds them before the judge and the figures in the file
+// see what they predict.
 namespace reformer::model {
 
 [[nodiscard]] inline float half_to_float(std::uint16_t half) {

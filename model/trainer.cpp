@@ -336,7 +336,7 @@ Validation validate(const Dataset& data,
   predict(data,
           features,
           shape,
-          parameters,
+          weights_of(data, features, shape, parameters),
           samples,
           [&](std::size_t sample, std::span<const float>, std::span<const float> logits) {
             const float chosen = choose(data.existing(data.samples()[sample]), logits).log_slowdown;
@@ -354,17 +354,27 @@ const Existing& choose(std::span<const Existing> existing, std::span<const float
       existing, {}, [logits](const Existing& e) { return logits[e.row]; });
 }
 
+Weights weights_of(const Dataset& data,
+                   const ConfigFeatures& features,
+                   const NetworkShape& shape,
+                   std::span<const float> parameters) {
+  const Network<float> network(shape, data.width(), features);
+  const std::span<const float> trunk = parameters.first(network.trunk_parameters());
+  Weights weights{{trunk.begin(), trunk.end()}, {}};
+  weights.rows.resize(features.rows() * network.row_width());
+  network.compute_rows(parameters, weights.rows);
+  return weights;
+}
+
 void predict(const Dataset& data,
              const ConfigFeatures& features,
              const NetworkShape& shape,
-             std::span<const float> parameters,
+             const Weights& weights,
              std::span<const std::size_t> samples,
              const VisitLogits& visit) {
   const Network<float> network(shape, data.width(), features);
   std::vector<std::size_t> order(samples.begin(), samples.end());
   sort_by_combination(data, order);
-  std::vector<float> rows(features.rows() * network.row_width());
-  network.compute_rows(parameters, rows);
   HeadPass head(data, features, network.row_width());
   Network<float>::Workspace workspace;
   std::vector<float> x;
@@ -372,9 +382,9 @@ void predict(const Dataset& data,
     const auto batch = std::span<const std::size_t>(order).subspan(
         start, std::min(kPredictBatch, order.size() - start));
     gather_inputs(data, batch, x);
-    const float* embeddings = network.forward(parameters, batch.size(), x.data(), workspace);
+    const float* embeddings = network.forward(weights.trunk, batch.size(), x.data(), workspace);
     head.for_each_run(batch, [&](std::size_t first, std::size_t count, std::uint32_t c) {
-      const std::span<const float> logits = head.logits(rows, c, embeddings, first, count);
+      const std::span<const float> logits = head.logits(weights.rows, c, embeddings, first, count);
       const std::size_t classes = logits.size() / count;
       for (std::size_t i = 0; i < count; ++i) {
         visit(batch[first + i],

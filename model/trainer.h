@@ -55,14 +55,24 @@ struct FitResult {
                             const ParallelFor& parallel_for,
                             const OnEpoch& on_epoch);
 
+// What a model keeps of a network's parameters.
+struct Weights {
+  std::vector<float> trunk;  // of the layers, see make_layers()
+  std::vector<float> rows;   // [rows][embedding + 1] of the classes
+};
+[[nodiscard]] Weights weights_of(const Dataset& data,
+                                 const ConfigFeatures& features,
+                                 const NetworkShape& shape,
+                                 std::span<const float> parameters);
+
 // For each sample the logits of its combination's classes go to `visit` (one call a sample, in
-// order of combination, from one thread).
+// order of combination, not in that of `samples`; from one thread).
 using VisitLogits = std::function<void(
     std::size_t sample, std::span<const float> embedding, std::span<const float> logits)>;
 void predict(const Dataset& data,
              const ConfigFeatures& features,
              const NetworkShape& shape,
-             std::span<const float> parameters,
+             const Weights& weights,
              std::span<const std::size_t> samples,
              const VisitLogits& visit);
 

@@ -33,7 +33,6 @@ FitOptions fit_options(const TrainOptions& options, std::size_t inputs) {
   return fit;
 }
 
-// Those of the view that all problems have come first.
 std::vector<std::size_t> samples_of(const Dataset& data, std::span<const std::size_t> problems) {
   std::vector<std::size_t> samples;
   for (const View view : kViews) {
@@ -46,19 +45,31 @@ std::vector<std::size_t> samples_of(const Dataset& data, std::span<const std::si
   return samples;
 }
 
-// What the calibration learns from predictions for `samples`, none of which was trained on.
+// Weights as the model file keeps them: whatever judges a network judges these.
+Weights rounded_weights(const Dataset& data,
+                        const ConfigFeatures& features,
+                        const NetworkShape& shape,
+                        const FitResult& fitted) {
+  Weights weights = weights_of(data, features, shape, fitted.parameters);
+  round_to_half(weights.trunk);
+  round_to_half(weights.rows);
+  return weights;
+}
+
+// What the calibration learns from predictions for `samples`, none of which was trained on; in the
+// order of predict().
 std::vector<JudgeSample> judge_samples(const Corpus& corpus,
                                        const ClassList& classes,
                                        const Dataset& data,
                                        const ConfigFeatures& features,
                                        const NetworkShape& shape,
-                                       std::span<const float> parameters,
+                                       const Weights& weights,
                                        std::span<const std::size_t> samples) {
   std::vector<JudgeSample> result;
   predict(data,
           features,
           shape,
-          parameters,
+          weights,
           samples,
           [&](std::size_t index, std::span<const float>, std::span<const float> logits) {
             const Sample& sample = data.samples()[index];
@@ -68,6 +79,7 @@ std::vector<JudgeSample> judge_samples(const Corpus& corpus,
             RankFeatures rank{};
             rank_features(logits, numeric, rank);
             JudgeSample judged;
+            judged.view = sample.view;
             auto next = std::ranges::copy(numeric, judged.inputs.begin()).out;
             next =
                 std::ranges::copy(
@@ -157,25 +169,24 @@ class Run {
               stopped_ = !on_progress_({TrainProgress::Stage::kNetwork, report, 0, 0});
               return !stopped_;
             });
-    ModelData model = assemble(data, fit_with.shape, normaliser, fitted);
-    const std::vector<JudgeSample> judged_validation = judge_samples(
-        corpus_, classes_, data, features_, fit_with.shape, fitted.parameters, validation);
+    const Weights weights = rounded_weights(data, features_, fit_with.shape, fitted);
+    ModelData model = assemble(fit_with.shape, normaliser, weights);
+    const std::vector<JudgeSample> judged_validation =
+        judge_samples(corpus_, classes_, data, features_, fit_with.shape, weights, validation);
     std::vector<JudgeSample> judged = cross_fit();
     if (judged.empty()) {
       judged = judged_validation;
     }
     model.calibration = fit_calibration(judged, judged_validation, options_.seed);
-    add_metrics(model, judged_validation, count_whole(data, validation), fitted);
+    add_metrics(model, judged_validation, fitted);
     model.info.name = options_.name.empty() ? default_name(model) : options_.name;
     return model;
   }
 
  private:
-  ModelData assemble(const Dataset& data,
-                     const NetworkShape& shape,
+  ModelData assemble(const NetworkShape& shape,
                      const Normaliser& normaliser,
-                     const FitResult& fitted) const {
-    const Network<float> network(shape, data.width(), features_);
+                     const Weights& weights) const {
     ModelData model;
     model.shape = shape;
     model.normaliser = normaliser;
@@ -184,13 +195,8 @@ class Run {
       const std::span<const std::uint32_t> rows = features_.combination_rows(c);
       model.combination_rows.emplace_back(rows.begin(), rows.end());
     }
-    model.trunk.assign(
-        fitted.parameters.begin(),
-        fitted.parameters.begin() + static_cast<std::ptrdiff_t>(network.trunk_parameters()));
-    model.rows.resize(features_.rows() * network.row_width());
-    network.compute_rows(fitted.parameters, model.rows);
-    round_to_half(model.trunk);
-    round_to_half(model.rows);
+    model.trunk = weights.trunk;
+    model.rows = weights.rows;
     for (const std::size_t index : split_.train) {
       model.seen_shapes.push_back(static_cast<std::uint32_t>(corpus_.problems()[index].shape));
     }
@@ -283,52 +289,47 @@ class Run {
                          data,
                          features_,
                          fit_with.shape,
-                         fitted.parameters,
+                         rounded_weights(data, features_, fit_with.shape, fitted),
                          samples_of(data, held_out));
   }
 
-  static std::size_t count_whole(const Dataset& data, std::span<const std::size_t> samples) {
-    return static_cast<std::size_t>(std::ranges::count_if(samples, [&data](std::size_t sample) {
-      return data.samples()[sample].view == View::kAll;
-    }));
-  }
-
-  // Figures over the validation problems: `judged`, of which the first `whole` are of the view
-  // kAll.
+  // Figures over the validation problems: of the view that all have, and of the narrower ones.
   static void add_metrics(ModelData& model,
                           std::span<const JudgeSample> judged,
-                          std::size_t whole,
                           const FitResult& fitted) {
-    const std::span<const JudgeSample> validation = judged.first(whole);
+    double problems = 0;
     double chosen = 0;
     double heuristic = 0;
     double served = 0;
-    std::size_t abstained = 0;
-    for (const JudgeSample& sample : validation) {
+    double abstained = 0;
+    double narrower = 0;
+    double chosen_of_narrower = 0;
+    for (const JudgeSample& sample : judged) {
+      if (sample.view != View::kAll) {
+        narrower += 1;
+        chosen_of_narrower += static_cast<double>(sample.log_slowdown);
+        continue;
+      }
       const float a = std::max(0.0F, sample.heuristic_log_slowdown);
       const bool abstain = model.calibration.abstains(judge(model.calibration, sample.inputs));
+      problems += 1;
       abstained += abstain ? 1 : 0;
       chosen += static_cast<double>(sample.log_slowdown);
       heuristic += static_cast<double>(a);
       served += static_cast<double>(
           abstain && sample.heuristic_log_slowdown >= 0 ? a : sample.log_slowdown);
     }
-    const double n = std::max(1.0, static_cast<double>(validation.size()));
-    model.info.metrics = {{"validation_problems", static_cast<double>(validation.size())},
+    const double n = std::max(1.0, problems);
+    model.info.metrics = {{"validation_problems", problems},
                           {"validation_model_geomean_slowdown", std::exp(chosen / n)},
                           {"validation_served_geomean_slowdown", std::exp(served / n)},
                           {"validation_heuristic_a_geomean_slowdown", std::exp(heuristic / n)},
-                          {"validation_abstained", static_cast<double>(abstained)},
+                          {"validation_abstained", abstained},
                           {"best_epoch", static_cast<double>(fitted.best_epoch)}};
-    double sum = 0;
-    for (const JudgeSample& sample : judged.subspan(whole)) {
-      sum += static_cast<double>(sample.log_slowdown);
-    }
-    const auto narrower = static_cast<double>(judged.size() - whole);
     if (narrower > 0) {
       model.info.metrics.emplace_back("validation_views", narrower);
       model.info.metrics.emplace_back("validation_views_geomean_slowdown",
-                                      std::exp(sum / narrower));
+                                      std::exp(chosen_of_narrower / narrower));
     }
   }
 

@@ -1,3 +1,4 @@
+#include "model/half.h"
 #include "model/model_file.h"
 #include "model/score.h"
 #include "model/training_run.h"
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -48,6 +50,15 @@ void run_at_once(std::size_t count, const std::function<void(std::size_t)>& body
   for (std::size_t i = 0; i < count; ++i) {
     threads.emplace_back([&body, i] { body(i); });
   }
+}
+
+// 0 where the model has no such figure.
+double figure(const ModelData& data, std::string_view wanted) {
+  double found = 0;
+  for (const auto& [name, value] : data.info.metrics) {
+    found = name == wanted ? value : found;
+  }
+  return found;
 }
 
 // Geometric means of a model's and heuristic A's slowdown on problems that it has not seen.
@@ -162,11 +173,7 @@ BOOST_AUTO_TEST_CASE(f32_is_learnt_without_tensor_cores_too) {
   const double slowdown = summarise(learnt).geomean_slowdown;
   BOOST_TEST(slowdown < 1.1);
   BOOST_TEST(slowdown < 0.9 * summarise(heuristic).geomean_slowdown);
-  double validated = 0;
-  for (const auto& [name, value] : data.info.metrics) {
-    validated = name == "validation_views" ? value : validated;
-  }
-  BOOST_TEST(validated > 10);
+  BOOST_TEST(figure(data, "validation_views") > 10);
 }
 
 BOOST_AUTO_TEST_CASE(the_papers_configuration_has_the_papers_widths) {
@@ -188,13 +195,42 @@ BOOST_AUTO_TEST_CASE(validation_shapes_are_not_trained_on_and_the_model_says_wha
     seen += predictor->has_seen_shape(problem.problem) ? 1 : 0;
   }
   BOOST_TEST(seen == data.info.training_problems);
-  double validation = 0;
-  for (const auto& [name, value] : data.info.metrics) {
-    validation = name == "validation_problems" ? value : validation;
-  }
+  const double validation = figure(data, "validation_problems");
   BOOST_TEST(static_cast<double>(seen) + validation ==
              static_cast<double>(corpus().problems().size()));
   BOOST_TEST(validation > 20);
+}
+
+// f32 in its views and f16: what is predicted comes in the order of the combinations.
+BOOST_AUTO_TEST_CASE(the_validation_figures_are_of_whole_problems_as_the_model_answers_them) {
+  const ModelData data = train(quick(8));
+  const auto predictor = testing::predictor_of(data);
+  Predictor::Scratch scratch(*predictor);
+  Corpus once;
+  std::vector<Score> model;
+  std::vector<Score> heuristic;
+  double abstained = 0;
+  for (std::uint32_t n = 0; n < 500; ++n) {
+    const core::Record record = testing::made_up_record(n);
+    if (once.add(record) != Corpus::Added::kYes || predictor->has_seen_shape(record.key.problem)) {
+      continue;
+    }
+    Ranking ranking;
+    predictor->rank(record.key.problem, kMaxRanked, scratch, ranking);
+    abstained += ranking.abstained ? 1 : 0;
+    model.push_back(score_ranking(record, ranking, predictor->classes()));
+    heuristic.push_back(score_heuristic_a(record));
+  }
+  const auto equal = [&](const char* name, double expected) {
+    BOOST_TEST(std::abs(figure(data, name) - expected) < 1e-5, name << " is " << expected);
+  };
+  equal("validation_problems", static_cast<double>(model.size()));
+  equal("validation_model_geomean_slowdown", summarise(model).geomean_slowdown);
+  equal("validation_heuristic_a_geomean_slowdown", summarise(heuristic).geomean_slowdown);
+  equal("validation_abstained", abstained);
+  BOOST_TEST(figure(data, "validation_views") > 10);
+  BOOST_TEST(all_are_halves(data.trunk));
+  BOOST_TEST(all_are_halves(data.rows));
 }
 
 BOOST_AUTO_TEST_CASE(a_stopped_training_keeps_the_best_so_far) {
