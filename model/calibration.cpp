@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <map>
 #include <numeric>
 
 namespace reformer::model {
@@ -151,10 +153,11 @@ class JudgeTrainer {
 };
 
 // What a margin gains over answering always, in log slowdown, summed over samples judged by a judge
-// that did not see them.
+// that did not see them. Samples of one shape (each view, two left-out parts) are no independent
+// evidence, so the error is of the shapes' sums.
 struct Gain {
   double sum = 0;
-  double squares = 0;
+  double squares = 0;  // of each shape's sum
 
   // Beyond what chance gives: twice the standard error.
   [[nodiscard]] bool is_certain() const { return sum > 2 * std::sqrt(squares); }
@@ -163,44 +166,50 @@ struct Gain {
 Gain gain_of(std::span<const JudgeSample> samples,
              std::span<const Judgement> judgements,
              float margin) {
-  Gain gain;
   Calibration rule;
   rule.margin = margin;
+  std::map<std::uint64_t, double> by_shape;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     if (rule.abstains(judgements[i]) && samples[i].heuristic_log_slowdown >= 0) {
-      const double gained =
+      by_shape[samples[i].shape] +=
           static_cast<double>(samples[i].log_slowdown) - samples[i].heuristic_log_slowdown;
-      gain.sum += gained;
-      gain.squares += gained * gained;
     }
+  }
+  Gain gain;
+  for (const auto& [shape, gained] : by_shape) {
+    gain.sum += gained;
+    gain.squares += gained * gained;
   }
   return gain;
 }
 
-// The margin that gains most when each half is judged by the judge of the other half, among those
-// whose gain is certain; kAlwaysAnswer without one.
-float choose_margin(std::span<const JudgeSample> samples, std::uint64_t seed) {
-  std::vector<std::size_t> order(samples.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  Random random(seed + 1);
-  random.shuffle(order);
+// Each sample judged by a judge that saw none of its shape: that of the other half of the shapes.
+std::vector<Judgement> cross_judge(std::span<const JudgeSample> samples, std::uint64_t seed) {
+  const auto half_of = [seed](const JudgeSample& sample) {
+    return Random::mix(sample.shape ^ Random::mix(seed + 1)) & 1U;
+  };
   std::vector<Judgement> judgements(samples.size());
-  for (int half = 0; half < 2; ++half) {
-    std::vector<JudgeSample> rest;
-    for (std::size_t i = 0; i < order.size(); ++i) {
-      if (static_cast<int>(i % 2) != half) {
-        rest.push_back(samples[order[i]]);
-      }
-    }
-    JudgeTrainer trainer(rest, seed);
+  for (const std::uint64_t half : {0U, 1U}) {
+    std::vector<JudgeSample> others;
+    std::ranges::copy_if(samples, std::back_inserter(others), [&](const JudgeSample& sample) {
+      return half_of(sample) != half;
+    });
+    JudgeTrainer trainer(others, seed);
     trainer.train();
     const Calibration calibration = trainer.take();
-    for (std::size_t i = 0; i < order.size(); ++i) {
-      if (static_cast<int>(i % 2) == half) {
-        judgements[order[i]] = judge(calibration, samples[order[i]].inputs);
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      if (half_of(samples[i]) == half) {
+        judgements[i] = judge(calibration, samples[i].inputs);
       }
     }
   }
+  return judgements;
+}
+
+// The margin that gains most by judgements that saw nothing of the shape, among those whose gain is
+// certain; kAlwaysAnswer without one.
+float choose_margin(std::span<const JudgeSample> samples, std::uint64_t seed) {
+  const std::vector<Judgement> judgements = cross_judge(samples, seed);
   float best = kAlwaysAnswer;
   double best_gain = 0;
   for (const float margin : {-0.2F,

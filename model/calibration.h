@@ -50,6 +50,7 @@ struct Calibration {
 // One left-out problem in one view.
 struct JudgeSample {
   View view = View::kAll;
+  std::uint64_t shape = 0;  // shape_hash(): samples of one shape say much the same
   std::array<float, kJudgeInputs> inputs{};
   float log_slowdown = 0;             // of the model's first existing choice
   float heuristic_log_slowdown = -1;  // of heuristic A's; negative: not covered

@@ -80,6 +80,7 @@ std::vector<JudgeSample> judge_samples(const Corpus& corpus,
             rank_features(logits, numeric, rank);
             JudgeSample judged;
             judged.view = sample.view;
+            judged.shape = corpus.problems()[sample.problem].shape;
             auto next = std::ranges::copy(numeric, judged.inputs.begin()).out;
             next =
                 std::ranges::copy(
