@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <string>
 
 namespace reformer::model {
@@ -13,6 +14,8 @@ namespace {
 constexpr std::size_t kMaxWidth = 4096;
 constexpr std::size_t kMaxBlocks = 64;
 constexpr std::size_t kMaxTokens = 64;
+// Weights of the class rows of all combinations, each of which has a packed copy of its rows.
+constexpr std::size_t kMaxRowWeights = std::size_t{1} << 26;
 
 bool finite(std::span<const float> values) {
   return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
@@ -55,6 +58,7 @@ std::string wrong_combinations(const ModelData& data, std::size_t row_count) {
   if (combinations.size() > kMaxWidth) {
     return "too many combinations";
   }
+  std::size_t weights = 0;
   for (std::size_t c = 0; c < combinations.size(); ++c) {
     const std::vector<std::int32_t>& classes = combinations[c].classes;
     if (c > 0 && !(combinations[c - 1].combination < combinations[c].combination)) {
@@ -62,6 +66,13 @@ std::string wrong_combinations(const ModelData& data, std::size_t row_count) {
     }
     if (classes.empty() || classes.size() != data.combination_rows[c].size()) {
       return "a combination without rows for its classes";
+    }
+    weights += padded_columns(classes.size()) * (data.embedding() + 1);
+    if (weights > kMaxRowWeights) {
+      return "too many class rows";
+    }
+    if (std::ranges::adjacent_find(classes, std::greater_equal<>()) != classes.end()) {
+      return "classes of a combination out of order";
     }
     for (const std::int32_t index : classes) {
       if (index < 0 || static_cast<std::size_t>(index) >= data.classes.classes.size()) {

@@ -75,6 +75,8 @@ class Writer {
 };
 
 // Reads what Writer wrote. The first thing that does not fit makes everything after it fail too.
+//
+// A count allocates what the file's length allows: a structure takes at least least_bytes().
 class Reader {
  public:
   explicit Reader(std::span<const std::byte> bytes) : bytes_(bytes) {}
@@ -98,7 +100,7 @@ class Reader {
   }
   template <typename T>
   void operator()(std::vector<T>& values) {
-    values.resize(count(1));
+    values.resize(count(least_bytes<T>()));
     for (T& value : values) {
       visit(*this, value);
     }
@@ -138,6 +140,15 @@ class Reader {
     std::uint32_t n = 0;
     (*this)(n);
     return need(std::size_t{n} * bytes_each) ? n : 0;
+  }
+
+  // What a structure takes in a file whose strings and arrays are all empty.
+  template <typename T>
+  static std::size_t least_bytes() {
+    Writer writer;
+    const T empty{};
+    visit(writer, empty);
+    return writer.take().size();
   }
 
   std::span<const std::byte> bytes_;

@@ -6,9 +6,11 @@
 namespace {
 
 thread_local std::size_t count = 0;
+thread_local std::size_t total_bytes = 0;
 
 void* counted(std::size_t bytes, std::size_t alignment) {
   ++count;
+  total_bytes += bytes;
   const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
   void* memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
   if (memory == nullptr) {
@@ -59,6 +61,10 @@ namespace reformer::model::testing {
 
 std::size_t allocations() {
   return count;
+}
+
+std::size_t allocated_bytes() {
+  return total_bytes;
 }
 
 }  // namespace reformer::model::testing

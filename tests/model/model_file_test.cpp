@@ -2,10 +2,12 @@
 
 #include "model/features.h"
 #include "model/inference.h"
+#include "tests/model/allocation_counter.h"
 #include "tests/model/sample_model.h"
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -166,6 +168,52 @@ BOOST_AUTO_TEST_CASE(a_foreign_file_is_refused_with_the_reason) {
   BOOST_TEST((code(schema) == core::ErrorCode::kUnsupported));
 }
 
+// Counts that nothing stands behind.
+BOOST_AUTO_TEST_CASE(a_small_file_cannot_ask_for_much_memory) {
+  ModelData data;
+  const Bytes none = encode_model(data);
+  const auto allocated_for = [&none](const Bytes& one) {
+    // Where one element more first shows is the count.
+    const auto [differs, other] = std::mismatch(
+        none.begin() + kModelHeaderBytes, none.end(), one.begin() + kModelHeaderBytes);
+    Bytes bytes(none.begin(), differs);
+    const std::uint32_t count = 1U << 20;
+    const auto* raw = reinterpret_cast<const std::byte*>(&count);
+    bytes.insert(bytes.end(), raw, raw + sizeof count);
+    bytes.resize(bytes.size() + count);
+    seal(bytes);
+    const std::size_t before = testing::allocated_bytes();
+    BOOST_TEST(!decode_model(bytes).ok());
+    return static_cast<double>(testing::allocated_bytes() - before) /
+           static_cast<double>(bytes.size());
+  };
+  data.classes.classes.resize(1);
+  BOOST_TEST(allocated_for(encode_model(data)) < 8);
+  data = {};
+  data.classes.combinations.resize(1);
+  BOOST_TEST(allocated_for(encode_model(data)) < 8);
+  data = {};
+  data.combination_rows.resize(1);
+  BOOST_TEST(allocated_for(encode_model(data)) < 8);
+  data = {};
+  data.info.metrics.resize(1);
+  BOOST_TEST(allocated_for(encode_model(data)) < 8);
+}
+
+// Every combination gets a packed copy of its rows, of which a file may have one: eight bytes, a
+// class's and a row's index, would ask for 16 KiB.
+BOOST_AUTO_TEST_CASE(classes_that_share_a_row_cannot_ask_for_much_memory) {
+  ModelData data = testing::fixed_ranking_model(4200);
+  data.shape.widths = {{4, 4096}};
+  const std::size_t inputs = input_width(data.classes.combinations.size());
+  data.trunk.assign(inputs * 4 + 4 + 4 * 4096 + inputs * 4096 + 4096, 0.0F);
+  data.rows.assign(4097, 0.0F);
+  for (std::vector<std::uint32_t>& rows : data.combination_rows) {
+    std::ranges::fill(rows, 0U);
+  }
+  BOOST_TEST(reason(encode_model(data)) == "model: too many class rows");
+}
+
 BOOST_AUTO_TEST_CASE(impossible_values_are_refused_with_the_reason) {
   const auto refused = [](const auto& change, const char* why) {
     ModelData data = testing::fixed_ranking_model(5);
@@ -178,7 +226,14 @@ BOOST_AUTO_TEST_CASE(impossible_values_are_refused_with_the_reason) {
   refused([](ModelData& d) { d.rows.pop_back(); }, "class rows do not fit");
   refused([](ModelData& d) { d.combination_rows[0][0] = 99; }, "row index out of range");
   refused([](ModelData& d) { d.classes.combinations[1].classes[0] = -1; }, "class index");
-  refused([](ModelData& d) { d.classes.combinations[1].classes[0] = 5; }, "class index");
+  refused([](ModelData& d) { d.classes.combinations[1].classes[4] = 5; }, "class index");
+  refused([](ModelData& d) { d.classes.combinations[1].classes[1] = 0; },
+          "classes of a combination out of order");
+  refused(
+      [](ModelData& d) {
+        std::swap(d.classes.combinations[1].classes[1], d.classes.combinations[1].classes[2]);
+      },
+      "classes of a combination out of order");
   refused([](ModelData& d) { std::swap(d.classes.combinations[0], d.classes.combinations[1]); },
           "out of order");
   refused([](ModelData& d) { d.shape.widths.clear(); }, "number of blocks");
