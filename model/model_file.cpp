@@ -19,7 +19,6 @@ namespace reformer::model {
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'R', 'F', 'M', 'O', 'D', 'E', 'L', '\x1a'};
-constexpr std::uint32_t kVersion = 2;
 constexpr std::uintmax_t kMaxFileBytes = std::uintmax_t{1} << 30;
 
 core::Error corrupt(std::string what) {
@@ -254,7 +253,7 @@ void visit(Archive& archive, T& data) {
 
 struct Header {
   std::array<char, 8> magic = kMagic;
-  std::uint32_t version = kVersion;
+  std::uint32_t version = kModelFormatVersion;
   std::uint32_t reserved = 0;
   std::uint64_t schema = 0;
   std::uint64_t payload_bytes = 0;
@@ -301,10 +300,10 @@ core::Result<ModelData> decode_model(std::span<const std::byte> bytes) {
   if (header.magic != kMagic) {
     return corrupt("not a model file");
   }
-  if (header.version != kVersion) {
+  if (header.version != kModelFormatVersion) {
     return core::make_error(core::ErrorCode::kUnsupported,
                             "model file format " + std::to_string(header.version) +
-                                "; this program reads " + std::to_string(kVersion));
+                                "; this program reads " + std::to_string(kModelFormatVersion));
   }
   const std::span<const std::byte> payload = bytes.subspan(sizeof header);
   if (payload.size() != header.payload_bytes) {

@@ -4,6 +4,7 @@
 #include "model/model_data.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <vector>
@@ -11,7 +12,7 @@
 // The model file, `*.reformer`. Little-endian:
 //
 //   bytes 0-7    magic "RFMODEL\x1a"
-//   bytes 8-11   format version (1)
+//   bytes 8-11   kModelFormatVersion
 //   bytes 12-15  0
 //   bytes 16-23  feature schema hash: what the network's inputs mean
 //   bytes 24-31  bytes that follow the header
@@ -22,6 +23,8 @@
 namespace reformer::model {
 
 inline constexpr std::size_t kModelHeaderBytes = 40;
+// 1 had no views.
+inline constexpr std::uint32_t kModelFormatVersion = 2;
 
 [[nodiscard]] std::vector<std::byte> encode_model(const ModelData& data);
 // The input is hostile: length, checksum, every count and every index are checked.

@@ -62,6 +62,10 @@ int main(int argc, char** argv) {
     write(argv[2]);
     return 0;
   }
+  if (!sealed_model_decodes()) {
+    std::fprintf(stderr, "model_file: a valid input does not decode once it is sealed\n");
+    return 1;
+  }
   const double seconds = argc > 1 ? std::atof(argv[1]) : 3;
   std::mt19937_64 random(argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1);
   const auto valid = seeds();

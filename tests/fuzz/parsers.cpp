@@ -88,20 +88,25 @@ void shared_table(std::span<const std::byte> bytes) {
   open_table(aligned, keys);
 }
 
-void model_file(std::span<const std::byte> bytes) {
-  (void)model::decode_model(bytes);
-  if (bytes.size() < model::kModelHeaderBytes) {
-    return;
-  }
+// Of at least a header.
+Bytes sealed_model(std::span<const std::byte> bytes) {
   Bytes whole(bytes.begin(), bytes.end());
-  const std::uint64_t magic_and_version[] = {0x1a4c45444f4d4652, 1};
+  const std::uint64_t magic_and_version[] = {0x1a4c45444f4d4652, model::kModelFormatVersion};
   std::memcpy(whole.data(), magic_and_version, 16);
   put_number(whole, 16, model::feature_schema_hash(), 8);
   put_number(whole, 24, whole.size() - model::kModelHeaderBytes, 8);
   Bytes covered(whole.begin(), whole.begin() + 32);
   covered.insert(covered.end(), whole.begin() + model::kModelHeaderBytes, whole.end());
   put_number(whole, 32, XXH3_64bits(covered.data(), covered.size()), 8);
-  const auto decoded = model::decode_model(whole);
+  return whole;
+}
+
+void model_file(std::span<const std::byte> bytes) {
+  (void)model::decode_model(bytes);
+  if (bytes.size() < model::kModelHeaderBytes) {
+    return;
+  }
+  const auto decoded = model::decode_model(sealed_model(bytes));
   if (decoded && !model::decode_model(model::encode_model(*decoded))) {
     std::abort();
   }
@@ -210,6 +215,12 @@ Bytes file(const char* path) {
 
 std::span<const Parser> parsers() {
   return kParsers;
+}
+
+bool sealed_model_decodes() {
+  Bytes model = model::encode_model(model::testing::fixed_ranking_model(3));
+  std::fill_n(model.begin(), model::kModelHeaderBytes, std::byte{0});
+  return model::decode_model(sealed_model(model)).ok();
 }
 
 std::vector<std::vector<Bytes>> seeds() {

@@ -16,6 +16,10 @@ struct Parser {
 };
 [[nodiscard]] std::span<const Parser> parsers();
 
+// Whether sums and versions are put right as the parsers want them: otherwise what is behind them
+// is never reached.
+[[nodiscard]] bool sealed_model_decodes();
+
 // Valid inputs, in the order of parsers().
 [[nodiscard]] std::vector<std::vector<Bytes>> seeds();
 
