@@ -94,6 +94,13 @@ std::string wrong_combinations(const ModelData& data, std::size_t row_count) {
   return "";
 }
 
+// As an answer on the wire may have them.
+bool sane_class(const core::DecisionEntry& entry) {
+  const bool sane_build =
+      std::isnan(entry.build_us) || (std::isfinite(entry.build_us) && entry.build_us >= 0);
+  return entry.workspace_bytes >= -1 && sane_build;
+}
+
 std::string wrong_calibration(const Calibration& c) {
   const bool sizes = c.hidden_weights.size() == kJudgeInputs * kJudgeHidden &&
                      c.hidden_bias.size() == kJudgeHidden &&
@@ -127,6 +134,13 @@ std::string wrong(const ModelData& data) {
   if (!finite(data.trunk) || !finite(data.rows) || !finite(data.normaliser.mean) ||
       !finite(data.normaliser.scale)) {
     return "a number that is not finite";
+  }
+  if (!std::ranges::all_of(data.classes.classes,
+                           [](const KernelClass& kernel) { return sane_class(kernel.entry); })) {
+    return "impossible workspace or building time of a class";
+  }
+  if (!std::isfinite(data.info.sharpness) || data.info.sharpness < 0) {
+    return "impossible sharpness";
   }
   if (data.info.contexts.empty() || data.info.contexts.front().device.sm_count <= 0) {
     return "no GPU named that it was trained for";

@@ -239,10 +239,26 @@ BOOST_AUTO_TEST_CASE(impossible_values_are_refused_with_the_reason) {
   refused([](ModelData& d) { d.shape.widths.clear(); }, "number of blocks");
   refused([](ModelData& d) { d.shape.widths[0].hidden = 1 << 20; }, "width of a block");
   refused([](ModelData& d) { d.shape.block = static_cast<BlockKind>(9); }, "unknown block kind");
+  const auto with_build = [](float build_us) {
+    return [build_us](ModelData& d) { d.classes.classes[2].entry.build_us = build_us; };
+  };
+  refused(with_build(-1), "building time");
+  refused(with_build(std::numeric_limits<float>::infinity()), "building time");
+  refused([](ModelData& d) { d.classes.classes[2].entry.workspace_bytes = -2; }, "workspace");
+  refused([](ModelData& d) { d.info.sharpness = -1; }, "sharpness");
+  refused([](ModelData& d) { d.info.sharpness = std::numeric_limits<float>::quiet_NaN(); },
+          "sharpness");
   refused([](ModelData& d) { d.info.contexts.clear(); }, "no GPU");
   refused([](ModelData& d) { d.calibration.output_bias.pop_back(); }, "calibration");
   refused([](ModelData& d) { d.calibration.margin = std::numeric_limits<float>::infinity(); },
           "calibration");
+}
+
+BOOST_AUTO_TEST_CASE(unknown_workspace_and_building_time_of_a_class_are_accepted) {
+  ModelData data = testing::fixed_ranking_model(2);
+  data.classes.classes[0].entry.build_us = std::numeric_limits<float>::quiet_NaN();
+  data.classes.classes[0].entry.workspace_bytes = -1;
+  BOOST_TEST(reason(encode_model(data)) == "accepted");
 }
 
 BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_read_names_itself) {
