@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <optional>
 
 namespace reformer::model {
 namespace {
 
-// Raise by one when a feature changes its meaning without changing its name.
-constexpr std::uint64_t kSchemaVersion = 1;
+// Raise by one when a feature or a combination changes its meaning without changing its name.
+// 2: a tensor that is packed in both layouts decides no combination.
+constexpr std::uint64_t kSchemaVersion = 2;
 
 constexpr std::array<std::string_view, kViews.size()> kViewNames = {
     "all", "without_tensor_cores", "deterministic"};
@@ -323,6 +325,29 @@ float* write_flags(const core::Problem& p, const Terms& t, float* f) {
   return f;
 }
 
+// Packed [n, 1, 1, 1, 1], as a depthwise 1x1 filter: its strides are those of both layouts.
+bool fits_any_layout(const core::TensorSpec& t) {
+  const bool one_each =
+      std::all_of(t.dims.begin() + 1, t.dims.end(), [](std::int64_t dim) { return dim == 1; });
+  return one_each && core::layout_of(t) != core::Layout::kStrided;
+}
+
+// The packed layout of all tensors, kNchw where any fits; kStrided: they have none in common.
+core::Layout common_layout(const core::Problem& problem) {
+  std::optional<core::Layout> common;
+  for (const core::TensorSpec* tensor : {&problem.x, &problem.y, &problem.w}) {
+    if (fits_any_layout(*tensor)) {
+      continue;
+    }
+    const core::Layout layout = core::layout_of(*tensor);
+    if (common && *common != layout) {
+      return core::Layout::kStrided;
+    }
+    common = layout;
+  }
+  return common.value_or(core::Layout::kNchw);
+}
+
 std::uint64_t mix(std::uint64_t hash, std::string_view text) {  // FNV-1a
   for (const char letter : text) {
     hash = (hash ^ static_cast<unsigned char>(letter)) * 0x100000001b3ULL;
@@ -340,9 +365,7 @@ Combination combination_of(const core::Problem& problem, View view) {
   combination.weight_type = problem.w.type;
   combination.output_type = problem.y.type;
   combination.compute_type = problem.compute_type;
-  const core::Layout layout = core::layout_of(problem.x);
-  const bool uniform = core::layout_of(problem.w) == layout && core::layout_of(problem.y) == layout;
-  combination.layout = uniform ? layout : core::Layout::kStrided;
+  combination.layout = common_layout(problem);
   combination.spatial_rank = problem.spatial_rank;
   if (problem.groups() > 1) {
     combination.grouping = problem.w.dims[1] == 1 ? Grouping::kDepthwise : Grouping::kGrouped;

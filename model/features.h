@@ -44,7 +44,9 @@ struct Combination {
   core::DataType weight_type = core::DataType::kF32;
   core::DataType output_type = core::DataType::kF32;
   core::DataType compute_type = core::DataType::kF32;
-  core::Layout layout = core::Layout::kNchw;  // kStrided: anything but one packed layout for all
+  // In which all tensors are packed. kStrided: there is none; nothing measured is like that, so no
+  // model knows such a combination.
+  core::Layout layout = core::Layout::kNchw;
   std::uint8_t spatial_rank = 2;
   Grouping grouping = Grouping::kDense;
   View view = View::kAll;

@@ -191,6 +191,30 @@ BOOST_AUTO_TEST_CASE(combinations_differ_in_all_that_decides_which_engines_run) 
   BOOST_TEST((indicator_features(f32) != indicator_features(deterministic)));
 }
 
+// A depthwise 1x1 filter is [k, 1, 1, 1, 1], the output of a head that sees the whole image with
+// one channel [n, 1, 1, 1, 1].
+BOOST_AUTO_TEST_CASE(a_tensor_that_fits_both_layouts_takes_that_of_the_others) {
+  const auto of = [](const std::string& text) { return combination_of(testing::problem(text)); };
+  const std::string depthwise = "f16 nhwc n8 c64 h14 w14 k64 grp64 ";
+  const std::string head = "f32 nhwc n8 c64 h4 w4 k1 ";
+  for (const std::string operation : {"fwd ", "dgrad ", "wgrad "}) {
+    BOOST_TEST((of(operation + depthwise + "r1 s1") == of(operation + depthwise + "r3 s3 pad1")));
+    BOOST_TEST((of(operation + head + "r4 s4") == of(operation + head + "r3 s3")));
+  }
+  BOOST_TEST((of("fwd f16 nchw n8 c64 h14 w14 k64 r1 s1 grp64").layout == core::Layout::kNchw));
+  BOOST_TEST((of("fwd f16 nchw n8 c1 h1 w1 k1 r1 s1").layout == core::Layout::kNchw));
+}
+
+BOOST_AUTO_TEST_CASE(tensors_without_a_common_packed_layout_are_a_combination_of_their_own) {
+  core::Problem problem = testing::problem("fwd f16 nhwc n8 c64 h14 w14 k64 r1 s1 grp64");
+  BOOST_TEST((combination_of(problem).layout == core::Layout::kNhwc));
+  problem.w.strides[0] = 2;
+  BOOST_TEST((combination_of(problem).layout == core::Layout::kStrided));
+  problem = testing::problem("fwd f16 nhwc n8 c64 h14 w14 k64 r3 s3");
+  problem.x.strides[0] *= 2;
+  BOOST_TEST((combination_of(problem).layout == core::Layout::kStrided));
+}
+
 BOOST_AUTO_TEST_CASE(hostile_problems_give_features_in_range) {
   std::size_t accepted = 0;
   float largest = 0;
