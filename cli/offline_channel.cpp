@@ -27,6 +27,7 @@ class OfflineChannel : public AdminChannel {
             thrown = std::current_exception();
             wanted = false;
           }
+          return wanted;
         });
     if (thrown) {
       std::rethrow_exception(thrown);

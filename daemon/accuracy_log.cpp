@@ -51,21 +51,26 @@ void AccuracyLog::add(const storage::AccuracyRow& row) {
       .abstained = row.abstained};
 }
 
-core::Status AccuracyLog::read(storage::Database& database) {
-  return read(database, std::span(this, 1));
+core::Status AccuracyLog::read(storage::Database& database, const Stop& stop) {
+  return read(database, std::span(this, 1), stop);
 }
 
-core::Status AccuracyLog::read(storage::Database& database, std::span<AccuracyLog> logs) {
-  const auto status = database.for_each_accuracy(0, [logs](const storage::AccuracyRow& row) {
+core::Status AccuracyLog::read(storage::Database& database,
+                               std::span<AccuracyLog> logs,
+                               const Stop& stop) {
+  bool stopped = false;
+  const auto status = database.for_each_accuracy(0, [&](const storage::AccuracyRow& row) {
     for (AccuracyLog& log : logs) {
       log.add(row);
     }
-    return true;
+    stopped = stop && stop();
+    return !stopped;
   });
   for (AccuracyLog& log : logs) {
     log.complete();
   }
-  return status;
+  return stopped ? core::make_error(core::ErrorCode::kUnavailable, "the daemon is stopping")
+                 : status;
 }
 
 void AccuracyLog::complete() {

@@ -5,6 +5,7 @@
 #include "storage/database.h"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -49,10 +50,14 @@ class AccuracyLog {
 
   // Oldest first. Rows of another view are passed over.
   void add(const storage::AccuracyRow& row);
-  // Reads the whole log of a database.
-  [[nodiscard]] core::Status read(storage::Database& database);
+  // Reads the whole log of a database. Errors: the database's; kUnavailable where `stop` (asked at
+  // each row) was true.
+  using Stop = std::function<bool()>;
+  [[nodiscard]] core::Status read(storage::Database& database, const Stop& stop = {});
   // Several views in one pass.
-  [[nodiscard]] static core::Status read(storage::Database& database, std::span<AccuracyLog> logs);
+  [[nodiscard]] static core::Status read(storage::Database& database,
+                                         std::span<AccuracyLog> logs,
+                                         const Stop& stop = {});
 
   [[nodiscard]] model::View view() const { return view_; }
   // The place in problems(), if it is there.

@@ -3,6 +3,7 @@
 #include "core/codec.h"
 #include "core/problem_text.h"
 #include "daemon/admin_impl.h"
+#include "daemon/admin_list.h"
 #include "interchange/measurements.h"
 
 #include <algorithm>
@@ -16,6 +17,19 @@ namespace reformer::daemon {
 namespace {
 
 constexpr std::size_t kMaxImportLines = 100000;
+
+// A row of `diff`, where both have a time.
+std::optional<Json> diff_row(const core::Record& older, const core::Record& newer) {
+  const core::Candidate* const from = core::fastest(older);
+  const core::Candidate* const to = core::fastest(newer);
+  if (from == nullptr || to == nullptr) {
+    return std::nullopt;
+  }
+  return Json{{"problem", core::format_problem(older.key.problem)},
+              {"from_us", static_cast<double>(from->time_us)},
+              {"to_us", static_cast<double>(to->time_us)},
+              {"ratio", static_cast<double>(to->time_us) / static_cast<double>(from->time_us)}};
+}
 
 }  // namespace
 
@@ -75,14 +89,12 @@ core::Result<core::Context> AdminService::Impl::context_of(const Json& request) 
   std::optional<core::Context> context = options.default_context;
   std::vector<core::Context> seen;
   if (!context) {
-    const Status done = database.for_each_record(
-        [&seen](const core::Record& record) {
-          if (std::find(seen.begin(), seen.end(), record.key.context) == seen.end()) {
-            seen.push_back(record.key.context);
-          }
-          return seen.size() < 8;
-        },
-        [](const core::KeyHash&, const core::Error&) {});
+    const Status done = for_each_match({}, [&seen](const core::Record& record) {
+      if (std::find(seen.begin(), seen.end(), record.key.context) == seen.end()) {
+        seen.push_back(record.key.context);
+      }
+      return seen.size() < 8;
+    });
     if (!done) {
       return done.error();
     }
@@ -204,69 +216,46 @@ Status AdminService::Impl::clients(const Json&, const AdminReply& reply) {
   return core::ok_status();
 }
 
-core::Result<std::vector<core::Record>> AdminService::Impl::filtered(const Json& request) {
-  auto filter = filter_from(request);
+Status AdminService::Impl::for_each_match(const Json& request,
+                                          const std::function<bool(const core::Record&)>& visit) {
+  const auto filter = filter_from(request);
   if (!filter) {
     return filter.error();
   }
-  std::vector<core::Record> records;
+  bool cut_short = false;
   const Status done = database.for_each_record(
       [&](const core::Record& record) {
-        if (filter->matches(record)) {
-          records.push_back(record);
-        }
-        return true;
+        cut_short = stopping();
+        return !cut_short && (!filter->matches(record) || visit(record));
       },
       [](const core::KeyHash&, const core::Error&) {});
-  if (!done) {
-    return done.error();
-  }
-  return records;
+  return cut_short ? stopped() : done;
 }
 
+// Which, first; then each is read again, so that none but their places are held.
 Status AdminService::Impl::list(const Json& request, const AdminReply& reply) {
-  auto filter = filter_from(request);
-  if (!filter) {
-    return filter.error();
+  auto places = ListedPlaces::from(request);
+  if (!places) {
+    return places.error();
   }
-  std::vector<Json> rows;
-  const Status done = database.for_each_record(
-      [&](const core::Record& record) {
-        if (filter->matches(record)) {
-          rows.push_back(list_row(record, uses_of(core::hash_key(record.key))));
-        }
-        return true;
-      },
-      [](const core::KeyHash&, const core::Error&) {});
+  const Status done = for_each_match(request, [&](const core::Record& record) {
+    places->add(record, [this](const core::KeyHash& hash) { return uses_of(hash).executions; });
+    return true;
+  });
   if (!done) {
     return done;
   }
-  const std::string sort = request.value("sort", std::string("problem"));
-  const std::map<std::string, std::pair<const char*, bool>> orders{{"problem", {"problem", false}},
-                                                                   {"uses", {"uses", true}},
-                                                                   {"gain", {"gain", true}},
-                                                                   {"time", {"time_us", true}},
-                                                                   {"age", {"measured_at", false}}};
-  const auto order = orders.find(sort);
-  if (order == orders.end()) {
-    return wrong("sort: expected problem, uses, gain, time or age");
-  }
-  const auto [member, descending] = order->second;
-  std::stable_sort(rows.begin(),
-                   rows.end(),
-                   [member = member, descending = descending](const Json& one, const Json& other) {
-                     return descending ? other[member] < one[member] : one[member] < other[member];
-                   });
-  const auto limit = request.find("limit");
-  std::size_t count = rows.size();
-  if (limit != request.end() && limit->is_number_unsigned() && *limit > 0) {
-    count = std::min(count, limit->get<std::size_t>());
-  }
   Rows out(reply);
-  for (std::size_t i = 0; i < count; ++i) {
-    out.add(std::move(rows[i]));
+  for (const core::KeyHash& hash : places->in_order()) {
+    const auto record = database.find_record(hash);
+    if (!record) {
+      return record.error();
+    }
+    if (*record && !out.add(list_row(**record, uses_of(hash)))) {
+      break;
+    }
   }
-  out.finish({{"total", rows.size()}});
+  out.finish({{"total", places->total()}});
   return core::ok_status();
 }
 
@@ -411,19 +400,10 @@ Status AdminService::Impl::import_lines(const Json& request, const AdminReply& r
 }
 
 Status AdminService::Impl::export_records(const Json& request, const AdminReply& reply) {
-  auto filter = filter_from(request);
-  if (!filter) {
-    return filter.error();
-  }
   Rows rows(reply);
-  const Status done = database.for_each_record(
-      [&](const core::Record& record) {
-        if (filter->matches(record)) {
-          rows.add(Json::parse(interchange::record_to_json(record), nullptr, false));
-        }
-        return true;
-      },
-      [](const core::KeyHash&, const core::Error&) {});
+  const Status done = for_each_match(request, [&rows](const core::Record& record) {
+    return rows.add_text(interchange::record_to_json(record));
+  });
   if (!done) {
     return done;
   }
@@ -440,15 +420,15 @@ Status AdminService::Impl::forget(const Json& request, const AdminReply& reply) 
     }
     hashes.push_back(core::hash_key(*key));
   } else {
-    const auto records = filtered(request);
-    if (!records) {
-      return records.error();
-    }
     if (!flag(request, "all")) {
       return wrong("forgetting more than one problem needs all: true");
     }
-    for (const core::Record& record : *records) {
+    const Status done = for_each_match(request, [&hashes](const core::Record& record) {
       hashes.push_back(core::hash_key(record.key));
+      return true;
+    });
+    if (!done) {
+      return done;
     }
   }
   std::size_t forgotten = 0;
@@ -491,18 +471,16 @@ Status AdminService::Impl::verify(const Json& request, const AdminReply& reply) 
 }
 
 Status AdminService::Impl::freeze(const Json& request, const AdminReply& reply) {
-  const auto records = filtered(request);
-  if (!records) {
-    return records.error();
-  }
   Rows rows(reply);
-  for (const core::Record& record : *records) {
+  const Status done = for_each_match(request, [&](const core::Record& record) {
     const core::Decision decision =
         core::decide_measured(record, {}, options.build_policy, core::kMaxDecisionEntries);
-    if (!decision.entries.empty()) {
-      rows.add({{"key", core::format_hash(core::hash_key(record.key))},
-                {"decision", decision_json(decision)}});
-    }
+    return decision.entries.empty() ||
+           rows.add({{"key", core::format_hash(core::hash_key(record.key))},
+                     {"decision", decision_json(decision)}});
+  });
+  if (!done) {
+    return done;
   }
   rows.finish();
   return core::ok_status();
@@ -515,30 +493,19 @@ Status AdminService::Impl::diff(const Json& request, const AdminReply& reply) {
       !to->is_number_unsigned()) {
     return wrong("from and to: expected cuDNN versions such as 91400 and 91900");
   }
-  const auto records = filtered({{"device", request.value("device", std::string())}});
-  if (!records) {
-    return records.error();
-  }
   Rows rows(reply);
-  for (const core::Record& record : *records) {
-    if (record.key.context.cudnn_version != from->get<std::int64_t>()) {
-      continue;
-    }
+  Status found = core::ok_status();
+  const Json older{{"device", request.value("device", std::string())}, {"cudnn", *from}};
+  const Status done = for_each_match(older, [&](const core::Record& record) {
     core::Key other = record.key;
     other.context.cudnn_version = to->get<std::int64_t>();
     const auto newer = database.find_record(other);
-    if (!newer) {
-      return newer.error();
-    }
-    const core::Candidate* const old_best = core::fastest(record);
-    const core::Candidate* const new_best = *newer ? core::fastest(**newer) : nullptr;
-    if (old_best != nullptr && new_best != nullptr) {
-      rows.add({{"problem", core::format_problem(record.key.problem)},
-                {"from_us", static_cast<double>(old_best->time_us)},
-                {"to_us", static_cast<double>(new_best->time_us)},
-                {"ratio",
-                 static_cast<double>(new_best->time_us) / static_cast<double>(old_best->time_us)}});
-    }
+    found = newer ? core::ok_status() : Status(newer.error());
+    const auto row = newer && *newer ? diff_row(record, **newer) : std::nullopt;
+    return found.ok() && (!row || rows.add(*row));
+  });
+  if (!done || !found) {
+    return !done ? done : found;
   }
   rows.finish();
   return core::ok_status();

@@ -48,14 +48,16 @@ struct Asker {
   std::string name;  // "uid 1000": for logs and histories
 };
 
-// A piece of the reply; more == false in the last. May be called on another thread than handle()'s,
-// and, for `verify` with `wait` only, after handle() returned.
-using AdminReply = std::function<void(std::string json, bool more)>;
+// Takes a piece of the reply; more == false in the last. False: nobody wants what would follow, so
+// the request ends without an error. May be called on another thread than handle()'s, and, for
+// `verify` with `wait` only, after handle() returned.
+using AdminReply = std::function<bool(std::string json, bool more)>;
 
 // What only a running daemon knows. Threads: every function from any thread but the loop's.
 class LiveDaemon {
  public:
   virtual ~LiveDaemon() = default;
+  [[nodiscard]] virtual bool is_stopping() = 0;  // what takes long is to end then
   [[nodiscard]] virtual std::shared_ptr<const ModelSet> models() = 0;
   virtual void add_status(nlohmann::json& status) = 0;  // adds its members
   virtual nlohmann::json stats() = 0;
@@ -104,9 +106,10 @@ class AdminService {
   AdminService(const AdminService&) = delete;
   AdminService& operator=(const AdminService&) = delete;
 
-  // Answers one request. An error after pieces were sent ends the reply too. Never throws.
+  // Answers one request. An error after pieces were sent ends the reply too. Never throws. Holds no
+  // more of a long reply than a piece.
   // Errors: kInvalidArgument (not JSON, bad member), kUnsupported (unknown request), kDenied,
-  // kUnavailable (needs a daemon).
+  // kUnavailable (needs a daemon, or it stops meanwhile).
   core::Status handle(std::string_view json_request, const Asker& asker, const AdminReply& reply);
 
  private:

@@ -4,8 +4,11 @@
 #include "daemon/admin_views.h"
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <utility>
 
 // What the files that answer administrative requests share: admin.cpp has those about problems and
@@ -15,6 +18,7 @@ namespace reformer::daemon {
 using core::Status;
 
 inline constexpr std::size_t kRowsPerPiece = 64;
+inline constexpr std::size_t kPieceBytes = 256 << 10;  // then it is sent; a message has 1 MiB
 
 inline core::Error wrong(const std::string& message) {
   return core::make_error(core::ErrorCode::kInvalidArgument, message);
@@ -34,22 +38,34 @@ inline std::int64_t now_s() {
 class Rows {
  public:
   explicit Rows(const AdminReply& reply) : reply_(reply) {}
-  void add(Json row) {
-    rows_.push_back(std::move(row));
-    if (rows_.size() == kRowsPerPiece) {
-      reply_(dump({{"rows", std::exchange(rows_, Json::array())}}), true);
+  // False: nobody wants the rest.
+  bool add(const Json& row) { return add_text(dump(row)); }
+  // A row that is JSON already.
+  bool add_text(std::string_view row) {
+    text_.append(text_.empty() ? "" : ",").append(row);
+    if (++rows_ == kRowsPerPiece || text_.size() >= kPieceBytes) {
+      wanted_ = reply_("{\"rows\":[" + std::exchange(text_, {}) + "]}", true);
+      rows_ = 0;
     }
+    return wanted_;
   }
   void finish(const Json& totals = Json::object()) {
-    Json last{{"rows", std::move(rows_)}};
-    last.update(totals);
-    reply_(dump(last), false);
+    if (wanted_) {
+      const std::string rest = totals.empty() ? "}" : "," + dump(totals).substr(1);
+      reply_("{\"rows\":[" + text_ + "]" + rest, false);
+    }
   }
 
  private:
   const AdminReply& reply_;
-  Json rows_ = Json::array();
+  std::string text_;  // the piece's rows so far
+  std::size_t rows_ = 0;
+  bool wanted_ = true;
 };
+
+inline Status stopped() {
+  return core::make_error(core::ErrorCode::kUnavailable, "the daemon is stopping");
+}
 
 inline bool flag(const Json& request, const char* name) {
   const auto found = request.find(name);
@@ -83,7 +99,10 @@ struct AdminService::Impl {
   core::Result<core::Decision> decide(const core::Key& key,
                                       const core::Constraints& constraints,
                                       std::optional<core::Record>& record);
-  core::Result<std::vector<core::Record>> filtered(const Json& request);
+  [[nodiscard]] bool stopping() const { return live != nullptr && live->is_stopping(); }
+  // The records that a request's filters let through, in key order until `visit` returns false.
+  // Errors: kInvalidArgument (a filter), kUnavailable (the daemon stops meanwhile).
+  Status for_each_match(const Json& request, const std::function<bool(const core::Record&)>& visit);
 
   Status status(const Json& request, const AdminReply& reply);
   Status stats(const Json& request, const AdminReply& reply);

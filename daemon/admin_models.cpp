@@ -59,6 +59,10 @@ class RowFilter {
   }
   [[nodiscard]] model::View view() const { return view_; }
   [[nodiscard]] std::int64_t from_s() const { return from_s_; }
+  [[nodiscard]] bool matches(const storage::AccuracyRow& row) const {
+    return row.view == static_cast<std::uint8_t>(view_) &&
+           matches(row.operation, row.type, row.layout, row.device, row.time_s);
+  }
   [[nodiscard]] bool matches(core::Operation operation,
                              core::DataType type,
                              core::Layout layout,
@@ -117,7 +121,7 @@ std::size_t size_or(const Json& request, const char* name, std::size_t otherwise
 
 Status AdminService::Impl::list_models(const Json&, const AdminReply& reply) {
   AccuracyLog log;
-  if (const Status read = log.read(database); !read) {
+  if (const Status read = log.read(database, [this] { return stopping(); }); !read) {
     return read;
   }
   const auto set = models();
@@ -140,7 +144,7 @@ Status AdminService::Impl::list_models(const Json&, const AdminReply& reply) {
     const auto provenance = database.find_meta(provenance_entry(name));
     row["provenance"] =
         provenance && *provenance ? Json::parse(**provenance, nullptr, false) : Json(nullptr);
-    out.add(std::move(row));
+    out.add(row);
   }
   out.finish();
   return core::ok_status();
@@ -168,8 +172,8 @@ Status AdminService::Impl::promotions(const Json&, const AdminReply& reply) {
     return history.error();
   }
   Rows out(reply);
-  for (Json& row : history->to_json()) {
-    out.add(std::move(row));
+  for (const Json& row : history->to_json()) {
+    out.add(row);
   }
   out.finish();
   return core::ok_status();
@@ -202,7 +206,7 @@ Status AdminService::Impl::ablation(const Json& request, const AdminReply& reply
   if (filter->view() != model::View::kAll) {
     logs.emplace_back(filter->view());
   }
-  if (const Status read = AccuracyLog::read(database, logs); !read) {
+  if (const Status read = AccuracyLog::read(database, logs, [this] { return stopping(); }); !read) {
     return read;
   }
   const AccuracyLog& all = logs.front();
@@ -245,14 +249,10 @@ Status AdminService::Impl::accuracy(const Json& request, const AdminReply& reply
   Rows out(reply);
   const Status done =
       database.for_each_accuracy(filter->from_s(), [&](const storage::AccuracyRow& row) {
-        if (row.view == static_cast<std::uint8_t>(filter->view()) &&
-            filter->matches(row.operation, row.type, row.layout, row.device, row.time_s)) {
-          out.add(row_json(row));
-        }
-        return true;
+        return !stopping() && (!filter->matches(row) || out.add(row_json(row)));
       });
-  if (!done) {
-    return done;
+  if (!done || stopping()) {
+    return !done ? done : stopped();
   }
   out.finish();
   return core::ok_status();

@@ -48,6 +48,7 @@ class Daemon final : public LiveDaemon {
   void run();  // until SIGTERM or SIGINT
 
   // LiveDaemon.
+  bool is_stopping() override;
   std::shared_ptr<const ModelSet> models() override;
   void add_status(nlohmann::json& status) override;
   nlohmann::json stats() override;
@@ -69,6 +70,7 @@ class Daemon final : public LiveDaemon {
 
  private:
   struct PendingAnswer;
+  struct ReplyTo;
   struct Counters {
     std::uint64_t queries = 0, hits = 0, predicted = 0, abstained = 0, reports = 0, uses = 0;
     std::uint64_t verified = 0, verify_failed = 0;
@@ -99,8 +101,11 @@ class Daemon final : public LiveDaemon {
                       std::vector<std::byte>& out);
   void on_report(Client& client, const ClientContext& context, const core::wire::Report& report);
   void on_admin(Client& client, std::uint32_t request_id, const std::string& json);
-  // Hands over a piece once the client has read most of the earlier ones. Background thread.
-  void send_piece(std::uint64_t client, std::uint32_t request_id, std::string json, bool more);
+  // Background thread, as what follows: hands over a piece once the client has read most of the
+  // earlier ones. False where it is gone, or has let the daemon wait too long and is dropped.
+  bool send_piece(ReplyTo& to, std::string json, bool more);
+  enum class Reader { kGone, kBehind, kReady };
+  Reader reader_of(std::uint64_t client);
   void answer_from(const std::shared_ptr<PendingAnswer>& pending, std::size_t first);
   void look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::size_t index);
   void answer_miss(PendingAnswer& pending, std::size_t index);

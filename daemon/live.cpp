@@ -19,6 +19,10 @@ core::Error stopping() {
 
 }  // namespace
 
+bool Daemon::is_stopping() {
+  return stopping_;
+}
+
 std::shared_ptr<const ModelSet> Daemon::models() {
   const std::lock_guard lock(models_mutex_);
   return models_;

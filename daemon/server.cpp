@@ -517,6 +517,14 @@ std::size_t Server::unread(std::uint64_t client) const {
   return found == connections_.end() ? 0 : found->second->unread_bytes;
 }
 
+void Server::drop_slow(std::uint64_t client) {
+  if (const auto found = connections_.find(client); found != connections_.end()) {
+    spdlog::info(
+        "dropping client {} (pid {}): it does not read", client, found->second->client.pid);
+    drop(*found->second);
+  }
+}
+
 Client* Server::find(std::uint64_t id) {
   const auto found = connections_.find(id);
   return found == connections_.end() ? nullptr : &found->second->client;

@@ -81,6 +81,8 @@ class Server {
   // Nothing happens where the client is gone.
   void send(std::uint64_t client, std::uint32_t request_id, const core::wire::Message& message);
   void send_error(std::uint64_t client, std::uint32_t request_id, const core::Error& error);
+  // One that does not read what it asked for. Nothing happens where it is gone.
+  void drop_slow(std::uint64_t client);
   void set_limits(Limits limits) { limits_ = limits; }
   void for_each_client(const std::function<void(const Client&)>& visit) const;
   [[nodiscard]] Client* find(std::uint64_t id);

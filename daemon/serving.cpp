@@ -20,7 +20,10 @@ namespace wire = core::wire;
 constexpr std::size_t kMaxKnownContexts = 16;
 constexpr std::size_t kMaxPendingUses = 100000;
 constexpr std::size_t kPieceBacklog = 1 << 20;            // unread bytes of a long reply
-constexpr auto kPieceTimeout = std::chrono::seconds(10);  // then the limits drop the client
+constexpr auto kPieceTimeout = std::chrono::seconds(10);  // then the client is dropped
+// For how long a client may let the daemon wait within one reply, and how much more for each byte.
+constexpr auto kReplyPatience = std::chrono::seconds(30);
+constexpr auto kPatiencePerByte = std::chrono::microseconds(1);
 constexpr std::size_t kMaxTrustedLibraries = 256;
 constexpr std::uint64_t kHitsBetweenClocks = 16;  // of those that come together
 constexpr std::size_t kMissesInATurn = 32;        // of a batch, each a prediction
@@ -56,6 +59,12 @@ double rough_us(const core::Problem& problem) {
 }
 
 }  // namespace
+
+struct Daemon::ReplyTo {
+  std::uint64_t client = 0;
+  std::uint32_t request_id = 0;
+  std::chrono::steady_clock::duration patience = kReplyPatience;  // what is left of it
+};
 
 struct Daemon::PendingAnswer {
   std::uint64_t client = 0;
@@ -356,11 +365,14 @@ void Daemon::on_admin(Client& client, std::uint32_t request_id, const std::strin
                                               json,
                                               request_id] {
     const bool may_write = uid == 0 || uid == ::getuid() || in_group(uid, gid, group);
+    if (!may_write && reader_of(id) == Reader::kGone) {
+      return;  // nothing would come of it
+    }
     const auto status =
         admin_->handle(json,
                        {may_write ? Rights::kWrite : Rights::kRead, "uid " + std::to_string(uid)},
-                       [this, id, request_id](std::string piece, bool more) {
-                         send_piece(id, request_id, std::move(piece), more);
+                       [this, to = ReplyTo{id, request_id}](std::string piece, bool more) mutable {
+                         return send_piece(to, std::move(piece), more);
                        });
     if (!status) {
       loop_.post([this, id, request_id, error = status.error()] {
@@ -374,22 +386,37 @@ void Daemon::on_admin(Client& client, std::uint32_t request_id, const std::strin
   }
 }
 
-void Daemon::send_piece(std::uint64_t client,
-                        std::uint32_t request_id,
-                        std::string json,
-                        bool more) {
+Daemon::Reader Daemon::reader_of(std::uint64_t client) {
+  return ask_loop([this, client] {
+           return server_->find(client) == nullptr          ? Reader::kGone
+                  : server_->unread(client) < kPieceBacklog ? Reader::kReady
+                                                            : Reader::kBehind;
+         })
+      .value_or(Reader::kGone);  // the daemon is stopping
+}
+
+bool Daemon::send_piece(ReplyTo& to, std::string json, bool more) {
   using namespace std::chrono_literals;
-  const auto give_up = std::chrono::steady_clock::now() + kPieceTimeout;
-  while (more && std::chrono::steady_clock::now() < give_up) {
-    const auto unread = ask_loop([this, client] { return server_->unread(client); });
-    if (!unread || *unread < kPieceBacklog) {
-      break;
-    }
+  const auto began = std::chrono::steady_clock::now();
+  to.patience += kPatiencePerByte * static_cast<std::int64_t>(json.size());
+  const auto give_up =
+      began + std::min<std::chrono::steady_clock::duration>(kPieceTimeout, to.patience);
+  auto reader = more ? reader_of(to.client) : Reader::kReady;
+  while (reader == Reader::kBehind && std::chrono::steady_clock::now() < give_up) {
     std::this_thread::sleep_for(2ms);  // the client's pace
+    reader = reader_of(to.client);
   }
-  loop_.post([this, client, request_id, reply = wire::AdminReply{more, std::move(json)}] {
-    server_->send(client, request_id, reply);
+  to.patience -= std::chrono::steady_clock::now() - began;
+  if (reader == Reader::kBehind) {
+    loop_.post([this, id = to.client] { server_->drop_slow(id); });
+  }
+  if (reader != Reader::kReady) {
+    return false;
+  }
+  loop_.post([this, to, reply = wire::AdminReply{more, std::move(json)}] {
+    server_->send(to.client, to.request_id, reply);
   });
+  return true;
 }
 
 }  // namespace reformer::daemon

@@ -6,6 +6,8 @@
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 
+#include <chrono>
+#include <csignal>
 #include <cstring>
 #include <memory>
 
@@ -130,6 +132,33 @@ BOOST_AUTO_TEST_CASE(a_client_that_does_not_read_is_dropped_and_others_are_serve
     deaf.send(query);  // answers of 100 kB each, never read
     return other.admin({{"request", "status"}})["clients"] == 1;
   }));
+}
+
+// Nor does it keep the daemon from stopping.
+BOOST_AUTO_TEST_CASE(a_client_that_stops_reading_a_long_reply_is_dropped_and_others_are_answered) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none"});
+  TestClient other(daemon.socket());
+  for (int first = 1; first <= 4000; first += 500) {  // more than sockets and the daemon hold back
+    json lines = json::array();
+    for (int i = first; i < first + 500; ++i) {
+      lines.push_back(sample_line(i, 10));
+    }
+    BOOST_REQUIRE(other.admin({{"request", "import"}, {"lines", lines}})["stored"] == 500);
+  }
+  TestClient deaf(daemon.socket());
+  deaf.send(wire::AdminRequest{json{{"request", "export"}}.dump()});
+  BOOST_TEST(other.admin({{"request", "status"}})["records"] == 4000);
+  BOOST_TEST(eventually([&] { return other.admin({{"request", "status"}})["clients"] == 1; }));
+  BOOST_TEST(daemon.log().find("it does not read") != std::string::npos);
+
+  TestClient again(daemon.socket());
+  again.send(wire::AdminRequest{json{{"request", "export"}}.dump()});
+  BOOST_TEST(again.receive().has_value());  // it has begun
+  daemon.signal(SIGTERM);
+  const auto told = std::chrono::steady_clock::now();
+  BOOST_TEST(daemon.wait().value_or(-1) == 0);
+  BOOST_TEST((std::chrono::steady_clock::now() - told < std::chrono::seconds(1)));
 }
 
 BOOST_AUTO_TEST_CASE(too_many_clients_are_told) {
