@@ -66,10 +66,14 @@ class LiveDaemon {
     bool queued = false;
     std::uint64_t position = 0;  // in the order of work, from 0
   };
-  // `done` gets an empty text once a measurement is stored, else why there will be none.
+  // Before all others. `done` gets an empty text once a measurement is stored, else why there will
+  // be none.
   virtual core::Result<Verification> verify(const core::Key& key,
                                             bool force,
                                             std::function<void(std::string error)> done) = 0;
+  // Has it measured in its turn, as if an application had missed it; nothing happens without a
+  // timer.
+  virtual void verify_later(const core::Key& key) = 0;
   // The alarms of the last review: [{kind, text}].
   virtual nlohmann::json alarms() = 0;
   virtual core::Status clear_upgrade_alarms() = 0;

@@ -56,6 +56,7 @@ class Daemon final : public LiveDaemon {
   core::Result<Verification> verify(const core::Key& key,
                                     bool force,
                                     std::function<void(std::string)> done) override;
+  void verify_later(const core::Key& key) override;
   nlohmann::json alarms() override;
   core::Status clear_upgrade_alarms() override;
   core::Status promote(const std::string& name,

@@ -13,6 +13,17 @@ namespace {
 
 using nlohmann::json;
 
+constexpr float kUnknownGain = -1;  // VerificationQueue::value() has an idea of it
+
+// With any library of that version.
+storage::QueuedJob own_job(const core::Key& key) {
+  storage::QueuedJob job;
+  job.key = key;
+  job.uid = ::getuid();
+  job.queued_at_s = std::time(nullptr);
+  return job;
+}
+
 core::Error stopping() {
   return core::make_error(core::ErrorCode::kUnavailable, "the daemon is stopping");
 }
@@ -142,23 +153,34 @@ core::Result<LiveDaemon::Verification> Daemon::verify(const core::Key& key,
       return core::make_error(core::ErrorCode::kUnavailable,
                               "this daemon has no timer: no GPU and no recorded measurements");
     }
-    storage::QueuedJob job;
-    job.key = key;
-    job.uid = ::getuid();
-    job.queued_at_s = std::time(nullptr);
+    const storage::QueuedJob job = own_job(key);
     const core::KeyHash hash = core::hash_key(key);
+    if (!queue_->add_first(job)) {
+      return core::make_error(core::ErrorCode::kExhausted,
+                              "the queue is full of what was asked for before");
+    }
     if (done) {
       waiting_.emplace(hash, std::move(done));
     }
     if (force) {
       forced_.insert(hash);
     }
-    queue_->add_first(job);
     supervisor_->release();
     supervisor_->tick();
     return Verification{true, queue_->position(hash, job.queued_at_s)};
   });
   return result ? std::move(*result) : stopping();
+}
+
+void Daemon::verify_later(const core::Key& key) {
+  (void)ask_loop([&] {
+    if (supervisor_->can_measure()) {
+      storage::QueuedJob job = own_job(key);
+      job.predicted_gain_us = kUnknownGain;
+      (void)queue_->add(job, job.queued_at_s);
+    }
+    return true;
+  });
 }
 
 core::Result<json> Daemon::reload() {

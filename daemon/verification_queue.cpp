@@ -1,6 +1,7 @@
 #include "daemon/verification_queue.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace reformer::daemon {
@@ -49,7 +50,7 @@ VerificationQueue::Added VerificationQueue::add(const storage::QueuedJob& job, s
     return found->second.job.quarantined ? Added::kQuarantined : Added::kAlready;
   }
   Entry entry{job};
-  if (waiting() >= options_.bound && !make_room(entry, now_s)) {
+  if (waiting() >= options_.bound && !make_room(value_of(entry, now_s), now_s)) {
     ++dropped_;
     return Added::kRefused;
   }
@@ -58,17 +59,17 @@ VerificationQueue::Added VerificationQueue::add(const storage::QueuedJob& job, s
   return Added::kQueued;
 }
 
-// Drops the least useful waiting job if it is worth less than `entry`.
-bool VerificationQueue::make_room(const Entry& entry, std::int64_t now_s) {
+// Drops the least useful waiting job if its value is less than `worth`.
+bool VerificationQueue::make_room(double worth, std::int64_t now_s) {
   auto least = entries_.end();
-  double least_value = value_of(entry, now_s);
+  double least_value = worth;
   for (auto at = entries_.begin(); at != entries_.end(); ++at) {
     const Entry& other = at->second;
     if (other.running || other.first || other.job.quarantined) {
       continue;
     }
-    if (const double worth = value_of(other, now_s); worth < least_value) {
-      least_value = worth;
+    if (const double value = value_of(other, now_s); value < least_value) {
+      least_value = value;
       least = at;
     }
   }
@@ -87,8 +88,15 @@ void VerificationQueue::add_uses(const core::KeyHash& hash, std::uint64_t uses) 
   }
 }
 
-void VerificationQueue::add_first(const storage::QueuedJob& job) {
-  Entry& entry = entries_[core::hash_key(job.key)];
+bool VerificationQueue::add_first(const storage::QueuedJob& job) {
+  const core::KeyHash hash = core::hash_key(job.key);
+  const auto known = entries_.find(hash);
+  const bool one_more = known == entries_.end() || known->second.job.quarantined;
+  if (one_more && waiting() >= options_.bound &&
+      !make_room(std::numeric_limits<double>::infinity(), job.queued_at_s)) {
+    return false;
+  }
+  Entry& entry = entries_[hash];
   quarantined_ -= entry.job.quarantined ? 1 : 0;
   if (!entry.running) {
     entry.job = job;
@@ -98,6 +106,7 @@ void VerificationQueue::add_first(const storage::QueuedJob& job) {
   entry.first = true;
   entry.not_before_s = 0;
   changes_.put(entry.job);
+  return true;
 }
 
 std::optional<VerificationQueue::Pick> VerificationQueue::pick(

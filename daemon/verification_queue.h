@@ -37,8 +37,9 @@ class VerificationQueue {
   // When full, the least useful of all is dropped and counted: that may be the new one (kRefused).
   Added add(const storage::QueuedJob& job, std::int64_t now_s);
   void add_uses(const core::KeyHash& hash, std::uint64_t uses);
-  // Asked for by an administrator: goes first, whatever became of it before.
-  void add_first(const storage::QueuedJob& job);
+  // Asked for by an administrator: goes first, whatever became of it before. When full, the least
+  // useful of the others is dropped and counted; false if there is none, and nothing has changed.
+  bool add_first(const storage::QueuedJob& job);
 
   struct Pick {
     storage::QueuedJob job;
@@ -80,7 +81,7 @@ class VerificationQueue {
     std::int64_t not_before_s = 0;
   };
   [[nodiscard]] double value_of(const Entry& entry, std::int64_t now_s) const;
-  bool make_room(const Entry& entry, std::int64_t now_s);
+  bool make_room(double worth, std::int64_t now_s);
   double next_random();  // in [0, 1)
 
   Options options_;

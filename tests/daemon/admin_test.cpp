@@ -41,6 +41,7 @@ class StoppingDaemon final : public daemon::LiveDaemon {
                                     std::function<void(std::string)>) override {
     return Verification{};
   }
+  void verify_later(const core::Key&) override {}
   json alarms() override { return json::array(); }
   core::Status clear_upgrade_alarms() override { return core::ok_status(); }
   core::Status promote(const std::string&,

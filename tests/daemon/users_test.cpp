@@ -63,7 +63,10 @@ BOOST_AUTO_TEST_CASE(a_client_of_another_user_can_change_nothing) {
     return;
   }
   const Folder folder;
-  const RunningDaemon daemon(folder, {"--timer", "none"});
+  // A worker that never comes up, so that what is queued stays.
+  const auto worker = folder.write("worker", "#!/bin/sh\nexit 1\n", true);
+  const RunningDaemon daemon(folder,
+                             {"--timer", "gpu", "--worker", worker.string(), "--queue-bound", "5"});
   TestClient own(daemon.socket());
   BOOST_REQUIRE(own.admin({{"request", "import"}, {"lines", {sample_line(64, 10)}}})["stored"] ==
                 1);
@@ -89,17 +92,26 @@ BOOST_AUTO_TEST_CASE(a_client_of_another_user_can_change_nothing) {
       all = all && reply.contains("error") &&
             reply["error"].get<std::string>().find("is for root") != std::string::npos;
     }
-    // What he may do: ask, and say what he ran, a thousand times and with times that are not so.
+    // What he may do: say what he ran, a thousand times and with times that are not so.
     const auto id = client.greet();
     for (int i = 0; i < 1000; ++i) {
       const auto hash = core::hash_key({recorded_context(), core::parse_problem(problem).value()});
       client.send(wire::Report{id, 0, 0, "broken", {{hash, 1'000'000, 0.001F, {}}}});
+    }
+    // And ask, and have it measured in its turn.
+    for (int i = 0; i < 20; ++i) {
+      const json asked = client.admin(
+          {{"request", "query"}, {"problem", sample_problem(80 + 8 * i)}, {"verify", true}});
+      all = all && asked.contains("source");
     }
     const core::Decision seen = client.query(problem);
     return all && seen.source == core::Source::kMeasured && seen.entries == before.entries;
   });
   BOOST_TEST(refused);
   TestClient fresh(daemon.socket());
+  const json queue = fresh.admin({{"request", "status"}})["queue"];
+  BOOST_TEST(queue["length"] == 5);
+  BOOST_TEST(queue["dropped"] >= 15);
   BOOST_TEST((fresh.query(problem).entries == before.entries));
   BOOST_TEST((fresh.query(sample_problem(72)).source != core::Source::kMeasured));
   const json after = fresh.admin({{"request", "show"}, {"problem", problem}});

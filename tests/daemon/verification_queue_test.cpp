@@ -83,6 +83,20 @@ BOOST_AUTO_TEST_CASE(two_failures_lead_to_quarantine_until_an_administrator_asks
   BOOST_TEST(stored.empty());
 }
 
+BOOST_AUTO_TEST_CASE(what_an_administrator_asks_for_keeps_the_bound) {
+  queue.add(job(1, 10), 1000);
+  queue.add(job(2, 1), 1000);
+  queue.add(job(3, 20), 1000);
+  for (int i = 4; i <= 6; ++i) {
+    BOOST_TEST(queue.add_first(job(i, 0)));
+    BOOST_TEST(queue.waiting() == 3U);
+  }
+  BOOST_TEST(queue.dropped() == 3U);  // the others
+  BOOST_TEST(!queue.add_first(job(7, 0)));
+  BOOST_TEST(queue.add_first(job(6, 0)));  // is there already
+  BOOST_TEST((stored == std::set{hash(job(4, 0)), hash(job(5, 0)), hash(job(6, 0))}));
+}
+
 BOOST_AUTO_TEST_CASE(every_pick_says_how_likely_it_was) {
   VerificationQueue random{{100, 0.5, 2}, changes, 7};
   for (int i = 1; i <= 4; ++i) {
