@@ -141,6 +141,18 @@ std::vector<double> selection_weights(std::span<const AccuracyLog::Problem> prob
   return weights;
 }
 
+core::Result<std::uint64_t> unmeasured_problems(storage::Database& database,
+                                                const AccuracyLog& log) {
+  const auto jobs = database.jobs();
+  if (!jobs) {
+    return jobs.error();
+  }
+  const auto waits = [&log](const storage::QueuedJob& job) {
+    return !job.quarantined && !log.find(core::hash_key(job.key));
+  };
+  return static_cast<std::uint64_t>(std::ranges::count_if(*jobs, waits));
+}
+
 std::vector<double> weights_in(const AccuracyLog& view,
                                const AccuracyLog& all,
                                std::span<const double> weights) {

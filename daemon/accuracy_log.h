@@ -93,6 +93,11 @@ class AccuracyLog {
 // with nothing waiting, every weight is 1.
 [[nodiscard]] std::vector<double> selection_weights(std::span<const AccuracyLog::Problem> problems,
                                                     std::uint64_t waiting);
+// The problems of the work list that such an estimate is about as well: neither in quarantine (they
+// are never picked) nor in the log already (they wait to be measured again). `log`: of
+// model::View::kAll, read whole. Errors: the database's.
+[[nodiscard]] core::Result<std::uint64_t> unmeasured_problems(storage::Database& database,
+                                                              const AccuracyLog& log);
 // The weights that `all`'s problems have, for the problems of another view of the same log; 0 where
 // `all` lacks one.
 [[nodiscard]] std::vector<double> weights_in(const AccuracyLog& view,

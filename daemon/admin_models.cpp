@@ -197,9 +197,8 @@ Status AdminService::Impl::add_model(const Json& request, const AdminReply& repl
 
 Status AdminService::Impl::ablation(const Json& request, const AdminReply& reply) {
   const auto filter = RowFilter::from(request);
-  const auto counts = database.counts();
-  if (!filter || !counts) {
-    return !filter ? filter.error() : counts.error();
+  if (!filter) {
+    return filter.error();
   }
   // The weights are of all problems in the order of their verification, whatever the view.
   std::vector<AccuracyLog> logs(1);
@@ -211,13 +210,17 @@ Status AdminService::Impl::ablation(const Json& request, const AdminReply& reply
   }
   const AccuracyLog& all = logs.front();
   const AccuracyLog& log = logs.back();
+  const auto waiting = unmeasured_problems(database, all);
+  if (!waiting) {
+    return waiting.error();
+  }
   const auto set = models();
   const auto weights =
-      selection_weights(all.problems(), flag(request, "uncorrected") ? 0 : counts->queued);
+      selection_weights(all.problems(), flag(request, "uncorrected") ? 0 : *waiting);
   ReportOptions report{.champion = set->champion,
                        .models = {},
                        .weights = weights_in(log, all, weights),
-                       .waiting = counts->queued,
+                       .waiting = *waiting,
                        .resamples = std::min(size_or(request, "resamples", 1000), kMaxResamples),
                        .seed = size_or(request, "seed", 1)};
   for (const LoadedModel& loaded : set->models) {

@@ -188,10 +188,10 @@ void Daemon::promote_by_rule(std::span<const AccuracyLog> logs,
                              const ModelSet& set,
                              const Config& config) {
   const auto history = PromotionHistory::load(*database_);
-  const auto counts = database_->counts();
-  if (!history || !counts) {
+  const auto waiting = unmeasured_problems(*database_, logs.front());
+  if (!history || !waiting) {
     spdlog::error("promotion rule: {}",
-                  !history ? history.error().message : counts.error().message);
+                  !history ? history.error().message : waiting.error().message);
     return;
   }
   std::vector<std::string> candidates;
@@ -204,7 +204,7 @@ void Daemon::promote_by_rule(std::span<const AccuracyLog> logs,
   const auto better = challenger_to_promote(
       logs.front(),
       logs.subspan(1),
-      selection_weights(logs.front().problems(), counts->queued),
+      selection_weights(logs.front().problems(), *waiting),
       set.champion,
       candidates,
       {static_cast<std::size_t>(config.promote_min_problems), config.promote_confidence});

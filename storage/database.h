@@ -101,7 +101,7 @@ struct AccuracyRow {
 
 struct Counts {
   std::uint64_t records = 0;  // exact for up to a million, RocksDB's estimate above
-  std::uint64_t queued = 0;
+  std::uint64_t queued = 0;   // jobs of the work list, also those in quarantine
   std::uint64_t accuracy_rows = 0;
   std::uint64_t disk_bytes = 0;
 };

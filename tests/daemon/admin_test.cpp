@@ -119,6 +119,10 @@ struct Fixture {
   bool ended = false;
 };
 
+core::Key key_of(int number) {
+  return interchange::record_from_json(sample_line(8 * (1 + number), 10)).value().key;
+}
+
 struct Long {
   const char* name;
   json request;
@@ -206,14 +210,47 @@ BOOST_AUTO_TEST_CASE(a_list_is_ordered_and_cut_off_as_asked) {
 
 BOOST_AUTO_TEST_CASE(a_list_by_uses_begins_with_the_most_used) {
   for (const int i : {5, 200}) {
-    const auto record = interchange::record_from_json(sample_line(8 * (1 + i), 10)).value();
     BOOST_REQUIRE(
-        database->add_uses(core::hash_key(record.key), {.executions = 1000U + unsigned(i)}).ok());
+        database->add_uses(core::hash_key(key_of(i)), {.executions = 1000U + unsigned(i)}).ok());
   }
   const json used = rows({{"request", "list"}, {"sort", "uses"}, {"limit", 2}});
   BOOST_REQUIRE(used.size() == 2U);
   BOOST_TEST(used[0]["uses"] == 1200);
   BOOST_TEST(used[1]["uses"] == 1005);
+}
+
+// When nothing waits for its first measurement every weight is 1.
+BOOST_AUTO_TEST_CASE(neither_quarantine_nor_a_repetition_changes_the_weights) {
+  std::vector<storage::AccuracyRow> rows;
+  for (int i = 0; i < kRecords; ++i) {
+    storage::AccuracyRow row;
+    row.time_s = 1000 + i;
+    row.key = core::hash_key(key_of(i));
+    row.variant = "heuristic_a";
+    row.time_us = row.served_time_us = row.best_us = 10;
+    row.selection_probability = i % 2 == 0 ? 0.9F : 0.01F;
+    row.pool = 50;
+    rows.push_back(row);
+  }
+  BOOST_REQUIRE(database->trim_accuracy(1000, 1000).ok());  // the fixture's
+  BOOST_REQUIRE(database->append_accuracy(rows).ok());
+  storage::QueuedJob job;
+  job.key = key_of(7);  // measured, but the GPU was disturbed
+  BOOST_REQUIRE(database->put_job(job).ok());
+  job.key = key_of(kRecords);
+  job.quarantined = true;
+  BOOST_REQUIRE(database->put_job(job).ok());
+  const json request{{"request", "ablation"}, {"resamples", 0}};
+  json report = json::parse(pieces(request).at(0));
+  BOOST_TEST(report["problems"] == kRecords);
+  BOOST_TEST(report["waiting"] == 0);
+  BOOST_TEST(report["weighted"] == false);
+  job.key = key_of(kRecords + 1);
+  job.quarantined = false;
+  BOOST_REQUIRE(database->put_job(job).ok());
+  report = json::parse(pieces(request).at(0));
+  BOOST_TEST(report["waiting"] == 1);
+  BOOST_TEST(report["weighted"] == true);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
