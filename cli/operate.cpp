@@ -54,6 +54,11 @@ void add_reload(CLI::App& app, Session& session) {
                      << printable(setting.is_string() ? setting.get<std::string>() : setting.dump())
                      << '\n';
       }
+      for (const Json& setting : array_of(reply, "restart_needed")) {
+        *session.out << "needs a restart: "
+                     << printable(setting.is_string() ? setting.get<std::string>() : setting.dump())
+                     << '\n';
+      }
       const Json& models = member(reply, "models");
       *session.out << "models: " << (models.is_array() ? models.size() : count_of(reply, "models"))
                    << '\n';

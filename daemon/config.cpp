@@ -300,9 +300,9 @@ core::Status check(const Config& config) {
   return quiet ? core::ok_status() : core::Status(quiet.error());
 }
 
-std::vector<std::string> restart_needed(const Config& from, const Config& to) {
-  Config a = from;
-  Config b = to;
+namespace {
+
+std::vector<std::string> differing(Config a, Config b, bool reloadable) {
   std::vector<std::string> names;
   const auto old_settings = settings(a);
   const auto new_settings = settings(b);
@@ -310,11 +310,33 @@ std::vector<std::string> restart_needed(const Config& from, const Config& to) {
     const bool same = std::visit(
         [&](auto* value) { return *value == *std::get<decltype(value)>(new_settings[i].member); },
         old_settings[i].member);
-    if (!same && !old_settings[i].reloadable) {
+    if (!same && old_settings[i].reloadable == reloadable) {
       names.emplace_back(old_settings[i].name);
     }
   }
   return names;
+}
+
+}  // namespace
+
+std::vector<std::string> restart_needed(const Config& from, const Config& to) {
+  return differing(from, to, false);
+}
+std::vector<std::string> reloadable_changes(const Config& from, const Config& to) {
+  return differing(from, to, true);
+}
+
+Config reloaded(const Config& running, Config fresh) {
+  Config fixed = running;
+  const auto kept = settings(fixed);
+  const auto settings_now = settings(fresh);
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    if (!kept[i].reloadable) {
+      std::visit([&](auto* value) { *value = *std::get<decltype(value)>(kept[i].member); },
+                 settings_now[i].member);
+    }
+  }
+  return fresh;
 }
 
 core::Result<bool> in_quiet_hours(std::string_view hours, int minutes) {

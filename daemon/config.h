@@ -93,8 +93,11 @@ struct CommandLine {
 // Ranges and contradictions. Errors: kInvalidArgument, naming the setting.
 [[nodiscard]] core::Status check(const Config& config);
 
-// Names of settings that differ and need a restart.
+// Names of settings that differ: those that need a restart, and those that a reload changes.
 [[nodiscard]] std::vector<std::string> restart_needed(const Config& from, const Config& to);
+[[nodiscard]] std::vector<std::string> reloadable_changes(const Config& from, const Config& to);
+// `fresh` as a daemon that started with `running` can use it: what needs a restart stays.
+[[nodiscard]] Config reloaded(const Config& running, Config fresh);
 
 // Whether `minutes` after local midnight lies in "HH:MM-HH:MM" (which may pass midnight).
 [[nodiscard]] core::Result<bool> in_quiet_hours(std::string_view hours, int minutes);

@@ -135,16 +135,17 @@ core::Status Daemon::start() {
   loop_.every(kFlushMs, [this] {
     flush_uses();
     tick_retraining();
+    reload_if_asked();
   });
   loop_.every(kWatchdogMs, [] { sd_notify(0, "WATCHDOG=1"); });
   loop_.on_signal(SIGTERM, [this] { stop(); });
   loop_.on_signal(SIGINT, [this] { stop(); });
   loop_.on_signal(SIGHUP, [this] {
-    (void)background_->try_submit([this] {
-      if (const auto done = reload(); !done) {
-        spdlog::error("reload: {}", done.error().message);
-      }
-    });
+    reload_asked_ = true;
+    reload_if_asked();
+    if (reload_asked_) {
+      spdlog::warn("reload: waits for the administrative requests before it");
+    }
   });
   (void)background_->submit([this] { fill_table(); });
   (void)background_->submit([this] { review(); });
@@ -375,6 +376,18 @@ void Daemon::use_limits() {
   server_->set_limits(server_limits(config_));
   queue_->set_options(queue_options(config_));
   supervisor_->configure(config_);
+}
+
+// Where the queue of rf-admin is full, again at the next second.
+void Daemon::reload_if_asked() {
+  if (!reload_asked_) {
+    return;
+  }
+  reload_asked_ = !background_->try_submit([this] {
+    if (const auto done = reload(); !done) {
+      spdlog::error("reload: {}", done.error().message);
+    }
+  });
 }
 
 void Daemon::tick() {

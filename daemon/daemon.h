@@ -92,6 +92,7 @@ class Daemon final : public LiveDaemon {
   void drop_oldest_trained(ModelSet& set, std::int64_t keep);                   // background thread
   core::Result<nlohmann::json> reload_on_loop(const Config& config, ModelSet models);
   void use_limits();
+  void reload_if_asked();  // loop
 
   // serving.cpp, loop
   void on_context(const ClientContext& context);
@@ -128,8 +129,9 @@ class Daemon final : public LiveDaemon {
   void score(const core::Record& record, float probability, std::uint32_t pool);  // scorer thread
   void look_for_slower_winner(const core::Record& record,
                               const std::optional<core::Record>& before,
-                              const std::vector<core::Context>& older);  // storage thread
-  void review();                                                         // background thread
+                              const std::vector<core::Context>& older,
+                              double factor);  // storage thread
+  void review();                               // background thread
   // `logs`: of each view, in the order of model::kViews.
   void promote_by_rule(std::span<const AccuracyLog> logs,
                        const ModelSet& set,
@@ -146,7 +148,7 @@ class Daemon final : public LiveDaemon {
   auto ask_loop(Job job) -> std::optional<decltype(job())>;
 
   CommandLine line_;
-  Config config_;  // loop; `state_dir`, `max_entries`, `build_policy` never change
+  Config config_;  // loop; what needs a restart (config.cpp) never changes
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   std::atomic<bool> stopping_ = false;
   Loop loop_;
@@ -165,6 +167,7 @@ class Daemon final : public LiveDaemon {
   LatencyHistogram hit_latency_;
   LatencyHistogram miss_latency_;
   bool table_complete_ = false;
+  bool reload_asked_ = false;  // by a signal, and not yet begun
   std::vector<std::pair<core::Context, std::uint64_t>> known_contexts_;  // with their hashes
   std::set<std::string> trusted_libraries_;
   std::unordered_map<core::KeyHash, storage::UseStatistics, core::KeyHasher> pending_uses_;

@@ -206,13 +206,12 @@ core::Result<json> Daemon::reload_on_loop(const Config& fresh, ModelSet models) 
   for (const std::string& name : restart) {
     spdlog::warn("reload: \"{}\" changes at the next start only", name);
   }
-  config_ = fresh;
-  config_.socket = line_.config.socket;
-  config_.state_dir = line_.config.state_dir;
+  const auto changed = reloadable_changes(config_, fresh);
+  config_ = reloaded(line_.config, fresh);
   use_models(std::move(models));
   use_limits();
   spdlog::info("reloaded: {} models", names.size());
-  return json{{"models", std::move(names)}, {"restart_needed", restart}};
+  return json{{"models", std::move(names)}, {"changed", changed}, {"restart_needed", restart}};
 }
 
 void Daemon::record_changed(const core::KeyHash& hash) {

@@ -58,13 +58,14 @@ void Daemon::on_record(core::Record record, const VerificationQueue::Pick& pick)
       older.push_back(known);
     }
   }
-  const bool taken = storage_->try_submit([this, shared, hash, merge, older, pick] {
+  const double slower = config_.drift_slowdown;
+  const bool taken = storage_->try_submit([this, shared, hash, merge, older, pick, slower] {
     const auto before = database_->find_record(hash);
     const auto stored = database_->put_record(*shared, merge, storage::Durability::kSynced);
     if (stored) {
       publish(hash);
       records_ += before && !*before ? 1 : 0;
-      look_for_slower_winner(*shared, before ? *before : std::nullopt, older);
+      look_for_slower_winner(*shared, before ? *before : std::nullopt, older, slower);
       (void)scorer_->submit([this, shared, pick] { score(*shared, pick.probability, pick.pool); });
     }
     loop_.post([this, shared, hash, error = stored ? "" : stored.error().message] {
@@ -105,13 +106,14 @@ void Daemon::tell_waiting(const core::KeyHash& hash, const std::string& error) {
 // Against what was measured of the same problem before, else with the newest older cuDNN.
 void Daemon::look_for_slower_winner(const core::Record& record,
                                     const std::optional<core::Record>& before,
-                                    const std::vector<core::Context>& older) {
+                                    const std::vector<core::Context>& older,
+                                    double factor) {
   std::optional<core::Record> reference = before;
   for (std::size_t i = 0; !reference && i < older.size(); ++i) {
     const auto found = database_->find_record(core::Key{older[i], record.key.problem});
     reference = found ? *found : std::nullopt;
   }
-  if (reference && slower_winners_.compare(*reference, record, line_.config.drift_slowdown)) {
+  if (reference && slower_winners_.compare(*reference, record, factor)) {
     (void)database_->put_meta(kSlowerWinnersEntry, slower_winners_.to_text());
     for (const Alarm& alarm : slower_winners_.alarms()) {
       spdlog::warn("alarm: {}", alarm.text);

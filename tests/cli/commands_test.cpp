@@ -220,8 +220,9 @@ BOOST_AUTO_TEST_CASE(promote_wants_a_model_or_rollback) {
 
 BOOST_AUTO_TEST_CASE(smaller_commands_print_their_replies) {
   BOOST_TEST(test::run({"compact"}, {R"({"disk_bytes":2048})"}).out == "2.00 KiB on disk\n");
-  BOOST_TEST(test::run({"reload"}, {R"({"models":["a"],"changed":["log_level"]})"}).out ==
-             "changed: log_level\nmodels: 1\n");
+  BOOST_TEST(test::run({"reload"},
+                       {R"({"models":["a"],"changed":["log_level"],"restart_needed":["worker"]})"})
+                 .out == "changed: log_level\nneeds a restart: worker\nmodels: 1\n");
   BOOST_TEST(test::run({"clients"}, {R"({"rows":[]})"}).out == "no clients are connected\n");
   BOOST_TEST(test::run({"models"}, {R"({"rows":[]})"}).out == "no models are loaded\n");
   BOOST_TEST(test::run({"diff", "91400", "91900"},

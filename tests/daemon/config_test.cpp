@@ -88,4 +88,22 @@ BOOST_AUTO_TEST_CASE(quiet_hours_may_pass_midnight) {
   BOOST_TEST(!*in_quiet_hours("", 0));
 }
 
+BOOST_AUTO_TEST_CASE(a_reload_leaves_what_needs_a_restart_as_it_was) {
+  Config running;
+  Config fresh;
+  fresh.socket = "/other";
+  fresh.worker = "/other/worker";
+  fresh.timers = {"none"};
+  fresh.max_entries = 3;
+  fresh.build_policy.expected_uses = 7;
+  fresh.queue_bound = 9;
+  fresh.drift_slowdown = 2;
+  const Config used = reloaded(running, fresh);
+  BOOST_TEST(restart_needed(running, used).empty());
+  BOOST_TEST(restart_needed(running, fresh).size() == 5U);
+  const std::vector<std::string> changed{"queue_bound", "drift_slowdown"};
+  BOOST_TEST(reloadable_changes(running, used) == changed);
+  BOOST_TEST(reloadable_changes(used, fresh).empty());
+}
+
 BOOST_AUTO_TEST_SUITE_END()

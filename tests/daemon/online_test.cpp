@@ -284,6 +284,27 @@ BOOST_AUTO_TEST_CASE(an_upgrade_that_makes_a_winner_slower_raises_an_alarm_until
   BOOST_TEST(client.admin({{"request", "check"}})["ok"] == true);
 }
 
+BOOST_AUTO_TEST_CASE(an_upgrade_is_judged_by_the_settings_of_the_last_reload) {
+  Folder folder;
+  const auto recorded = folder.write("recorded.jsonl", sample_line(64, 20) + "\n");
+  const std::string settings =
+      "timer = \"recorded:" + recorded.string() + "\"\nverify_after_ms = 0\n";
+  const auto file = folder.write("reformerd.toml", settings);
+  RunningDaemon daemon(folder, {"--config", file.string()});
+  TestClient client(daemon.socket());
+  std::string older = sample_line(64, 10);
+  older.replace(older.find("91900"), 5, "91400");
+  BOOST_TEST(client.admin({{"request", "import"}, {"lines", {older}}})["stored"] == 1);
+  BOOST_REQUIRE(eventually([&] {
+    return client.admin({{"request", "status"}})["table"]["entries"] == 1;
+  }));
+  folder.write("reformerd.toml", settings + "drift_slowdown = 3.0\n");
+  BOOST_TEST((client.admin({{"request", "reload"}})["changed"] == json{"drift_slowdown"}));
+  client.query(sample_problem(64));
+  BOOST_REQUIRE(eventually([&] { return client.admin({{"request", "stats"}})["verified"] == 1; }));
+  BOOST_TEST(client.admin({{"request", "check"}})["ok"] == true);  // 20 us after 10
+}
+
 // A sanitizer maps more than the training may.
 BOOST_AUTO_TEST_CASE(a_background_training_adds_a_challenger_with_its_provenance,
                      *boost::unit_test::enable_if<!reformer::testing::kSanitized>()) {

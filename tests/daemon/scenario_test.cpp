@@ -116,6 +116,33 @@ BOOST_AUTO_TEST_CASE(sighup_reloads_the_configuration_and_names_what_needs_a_res
   BOOST_TEST(client.admin({{"request", "status"}})["queue"]["bound"] == 9);
 }
 
+BOOST_AUTO_TEST_CASE(a_reload_says_what_it_changed_and_does_not_change_the_worker) {
+  Folder folder;
+  const auto script = [&](const std::string& name) {
+    return folder
+        .write(name, "#!/bin/sh\ntouch '" + (folder.path() / name).string() + ".ran'\n", true)
+        .string();
+  };
+  const std::string first = script("first");
+  const std::string second = script("second");
+  const auto settings = [](const std::string& worker, int bound) {
+    return "timer = \"gpu\"\nverify_after_ms = 0\nworker = \"" + worker +
+           "\"\nqueue_bound = " + std::to_string(bound) + "\n";
+  };
+  const auto file = folder.write("reformerd.toml", settings(first, 7));
+  RunningDaemon daemon(folder, {"--config", file.string()});
+  TestClient client(daemon.socket());
+  folder.write("reformerd.toml", settings(second, 9));
+  const json reply = client.admin({{"request", "reload"}});
+  BOOST_TEST((reply["changed"] == json{"queue_bound"}));
+  BOOST_TEST((reply["restart_needed"] == json{"worker"}));
+  client.query(sample_problem(64));
+  BOOST_TEST(eventually([&] {
+    return std::filesystem::exists(first + ".ran") || std::filesystem::exists(second + ".ran");
+  }));
+  BOOST_TEST(!std::filesystem::exists(second + ".ran"));
+}
+
 BOOST_AUTO_TEST_CASE(a_second_daemon_on_the_same_state_or_socket_is_told_why_it_cannot_start) {
   Folder folder;
   RunningDaemon first(folder, {"--timer", "none"});
