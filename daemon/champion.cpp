@@ -69,11 +69,14 @@ core::Result<std::string> Daemon::roll_back(const std::string& by) {
   if (!history) {
     return history.error();
   }
-  const std::string previous = models()->champion;
-  const auto back_to = history->roll_back(std::time(nullptr), by);
-  if (!back_to || back_to->empty()) {
+  const auto set = models();
+  const std::string& previous = set->champion;
+  const auto back_to = history->roll_back(
+      std::time(nullptr), by, [&set](const auto& name) { return set->find(name) != nullptr; });
+  if (!back_to) {
     return core::make_error(core::ErrorCode::kInvalidArgument,
-                            "nothing to roll back: no promotion stands");
+                            "nothing to roll back: no promotion stands, or no champion from before "
+                            "one is loaded");
   }
   if (const auto status = use_champion(*back_to, *history); !status) {
     return status.error();
@@ -122,7 +125,8 @@ core::Result<std::string> Daemon::add_model(const std::filesystem::path& file,
   return name;
 }
 
-// Of the models that trainings added, the newest `keep` stay, and the champion.
+// Of the models that trainings added, the newest `keep` stay, the champion, and what a rollback
+// would bring back.
 void Daemon::drop_oldest_trained(ModelSet& set, std::int64_t keep) {
   const auto folder = added_models_directory(line_.config.state_dir);
   std::vector<std::pair<std::int64_t, std::filesystem::path>> trained;
@@ -136,13 +140,20 @@ void Daemon::drop_oldest_trained(ModelSet& set, std::int64_t keep) {
     }
   }
   std::sort(trained.begin(), trained.end());
+  const auto history = PromotionHistory::load(*database_);
+  if (!history) {
+    spdlog::error("trained models: {}", history.error().message);
+    return;
+  }
+  const auto before =
+      history->champion_before([&set](const auto& name) { return set.find(name) != nullptr; });
   for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < trained.size(); ++i) {
     const auto found = std::ranges::find(set.models, trained[i].second, &LoadedModel::path);
-    if (found->predictor->info().name == set.champion) {
+    const std::string& name = found->predictor->info().name;
+    if (name == set.champion || name == before) {
       continue;
     }
-    spdlog::info(
-        "model \"{}\" is dropped: {} newer ones were trained", found->predictor->info().name, keep);
+    spdlog::info("model \"{}\" is dropped: {} newer ones were trained", name, keep);
     std::error_code ignored;
     std::filesystem::remove(found->path, ignored);
     set.models.erase(found);

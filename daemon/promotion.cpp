@@ -162,16 +162,33 @@ void PromotionHistory::add(std::int64_t time_s,
   promotions_.push_back({time_s, model, previous, by, why.dump(), false, false});
 }
 
-std::optional<std::string> PromotionHistory::roll_back(std::int64_t time_s, const std::string& by) {
-  const auto last = std::find_if(promotions_.rbegin(), promotions_.rend(), [](const auto& one) {
-    return !one.undone && !one.is_rollback;
-  });
-  if (last == promotions_.rend()) {
+std::optional<std::string> PromotionHistory::champion_before(const IsLoaded& is_loaded) const {
+  const auto last =
+      std::find_if(promotions_.rbegin(), promotions_.rend(), [&is_loaded](const auto& one) {
+        return one.stands() && is_loaded(one.previous);
+      });
+  return last != promotions_.rend() ? std::optional(last->previous) : std::nullopt;
+}
+
+std::optional<std::string> PromotionHistory::roll_back(std::int64_t time_s,
+                                                       const std::string& by,
+                                                       const IsLoaded& is_loaded) {
+  const auto back_to = champion_before(is_loaded);
+  if (!back_to) {
     return std::nullopt;
   }
-  last->undone = true;
-  const std::string back_to = last->previous;
-  promotions_.push_back({time_s, back_to, last->model, by, "null", false, true});
+  std::string from;
+  for (auto one = promotions_.rbegin(); one != promotions_.rend(); ++one) {
+    if (!one->stands()) {
+      continue;
+    }
+    one->undone = true;
+    from = from.empty() ? one->model : from;
+    if (is_loaded(one->previous)) {
+      break;
+    }
+  }
+  promotions_.push_back({time_s, *back_to, from, by, "null", false, true});
   return back_to;
 }
 

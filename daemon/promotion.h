@@ -4,6 +4,7 @@
 #include "daemon/accuracy_log.h"
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
@@ -51,9 +52,14 @@ class PromotionHistory {
            const std::string& previous,
            const std::string& by,
            const nlohmann::ordered_json& why);
-  // The champion before the last promotion that stands; marks that one as undone. Empty: none
-  // stands.
-  std::optional<std::string> roll_back(std::int64_t time_s, const std::string& by);
+  // The champion before the last promotion that stands; where that is not loaded any more, the one
+  // before the promotion before, and so on. Empty: there is none.
+  using IsLoaded = std::function<bool(const std::string& model)>;
+  [[nodiscard]] std::optional<std::string> champion_before(const IsLoaded& is_loaded) const;
+  // The same, and marks that promotion and those after it as undone.
+  std::optional<std::string> roll_back(std::int64_t time_s,
+                                       const std::string& by,
+                                       const IsLoaded& is_loaded);
   // A model that was rolled back is not promoted by rule again, until somebody promotes it.
   [[nodiscard]] bool barred(const std::string& model) const;
   core::Status store(storage::Database& database) const;
@@ -68,6 +74,7 @@ class PromotionHistory {
     std::string why;  // JSON text
     bool undone = false;
     bool is_rollback = false;
+    [[nodiscard]] bool stands() const { return !undone && !is_rollback; }
   };
   std::vector<Promotion> promotions_;
 };

@@ -379,6 +379,30 @@ BOOST_AUTO_TEST_CASE(a_training_that_fails_leaves_everything_as_it_was) {
   BOOST_TEST(client.admin({{"request", "models"}})["rows"].empty());
 }
 
+BOOST_AUTO_TEST_CASE(newer_trainings_do_not_drop_what_a_rollback_would_bring_back) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none", "--retrain-keep", "1"});
+  TestClient client(daemon.socket());
+  const auto train = [&](const std::string& name) {
+    const std::string path = copy_as(folder, REFORMER_MODEL, name);
+    return client.admin(
+        {{"request", "add_model"}, {"path", path}, {"provenance", {{"background", true}}}});
+  };
+  const auto promote = [&](const std::string& name) {
+    return client.admin({{"request", "promote"}, {"model", name}})["champion"];
+  };
+  BOOST_TEST(train("host-1")["model"] == "host-1");
+  BOOST_TEST(promote("host-1") == "host-1");
+  BOOST_TEST(train("host-2")["model"] == "host-2");
+  BOOST_TEST(promote("host-2") == "host-2");
+  for (const char* name : {"host-3", "host-4", "host-5"}) {
+    BOOST_TEST(train(name)["model"] == name);
+  }
+  BOOST_TEST(
+      (client.admin({{"request", "status"}})["models"] == json{"host-1", "host-2", "host-5"}));
+  BOOST_TEST(client.admin({{"request", "promote"}, {"rollback", true}})["champion"] == "host-1");
+}
+
 BOOST_AUTO_TEST_CASE(only_a_whole_model_file_becomes_a_challenger) {
   Folder folder;
   RunningDaemon daemon(folder, {"--timer", "none"});

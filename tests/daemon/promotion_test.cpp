@@ -130,10 +130,11 @@ BOOST_AUTO_TEST_CASE(a_rollback_undoes_the_last_promotion_that_stands_and_bars_i
   BOOST_REQUIRE(database.ok());
   auto history = daemon::PromotionHistory::load(**database);
   BOOST_REQUIRE(history.ok());
-  BOOST_TEST(!history->roll_back(1, "uid 0").has_value());
+  const auto all = [](const std::string&) { return true; };
+  BOOST_TEST(!history->roll_back(1, "uid 0", all).has_value());
   history->add(10, "b", "a", "rule", {{"problems", 200}});
   history->add(20, "c", "b", "uid 0", nullptr);
-  BOOST_TEST(history->roll_back(30, "uid 0").value_or("") == "b");
+  BOOST_TEST(history->roll_back(30, "uid 0", all).value_or("") == "b");
   BOOST_TEST(history->barred("c"));
   BOOST_TEST(!history->barred("b"));
   BOOST_TEST(history->store(**database).ok());
@@ -142,11 +143,29 @@ BOOST_AUTO_TEST_CASE(a_rollback_undoes_the_last_promotion_that_stands_and_bars_i
   BOOST_REQUIRE(again.ok());
   BOOST_TEST(again->to_json().size() == 3U);
   BOOST_TEST(again->to_json()[0]["why"]["problems"] == 200);
-  BOOST_TEST(again->roll_back(40, "uid 0").value_or("") == "a");
+  BOOST_TEST(again->roll_back(40, "uid 0", all).value_or("") == "a");
   again->add(50, "c", "a", "uid 0", nullptr);  // somebody wants it after all
   BOOST_TEST(!again->barred("c"));
   (*database).reset();
   std::filesystem::remove_all(folder);
+}
+
+BOOST_AUTO_TEST_CASE(a_rollback_goes_on_to_a_champion_that_is_still_loaded) {
+  daemon::PromotionHistory history;
+  history.add(10, "b", "a", "uid 0", nullptr);
+  history.add(20, "c", "b", "uid 0", nullptr);
+  history.add(30, "d", "c", "rule", nullptr);
+  const auto all_but_c = [](const std::string& model) { return model != "c"; };
+  const auto none = [](const std::string&) { return false; };
+  BOOST_TEST(!history.roll_back(40, "uid 0", none).has_value());
+  BOOST_TEST(history.to_json().size() == 3U);
+  BOOST_TEST(history.champion_before(all_but_c).value_or("") == "b");
+  BOOST_TEST(history.roll_back(40, "uid 0", all_but_c).value_or("") == "b");
+  BOOST_TEST(history.to_json().back()["previous"] == "d");
+  BOOST_TEST(history.barred("d"));
+  BOOST_TEST(history.barred("c"));
+  BOOST_TEST(!history.barred("b"));
+  BOOST_TEST(history.roll_back(50, "uid 0", all_but_c).value_or("") == "a");
 }
 
 BOOST_AUTO_TEST_SUITE_END()
