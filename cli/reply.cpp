@@ -1,6 +1,7 @@
 #include "cli/reply.h"
 
 #include "cli/units.h"
+#include "interchange/json_depth.h"
 
 #include <fmt/format.h>
 
@@ -63,6 +64,9 @@ class LazyChannel : public AdminChannel {
 };
 
 Json parse_piece(std::string_view text) {
+  if (interchange::nested_too_deeply(text, interchange::kMostNestedInReplies)) {
+    throw Failure(kExitFailed, "the reply makes no sense: it is nested too deeply");
+  }
   Json piece = Json::parse(text, nullptr, false);
   if (!piece.is_object()) {
     throw Failure(kExitFailed, "the reply makes no sense: it is not a JSON object");

@@ -4,6 +4,7 @@
 #include "core/problem_text.h"
 #include "daemon/admin_impl.h"
 #include "daemon/admin_list.h"
+#include "interchange/json_depth.h"
 #include "interchange/measurements.h"
 
 #include <algorithm>
@@ -542,6 +543,9 @@ AdminService::~AdminService() = default;
 core::Status AdminService::handle(std::string_view json_request,
                                   const Asker& asker,
                                   const AdminReply& reply) {
+  if (interchange::nested_too_deeply(json_request)) {
+    return wrong("the request is nested too deeply");
+  }
   const Json request = Json::parse(json_request, nullptr, false);
   const auto name = request.is_object() ? request.find("request") : request.end();
   if (!request.is_object() || name == request.end() || !name->is_string()) {

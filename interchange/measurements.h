@@ -14,9 +14,10 @@
 namespace reformer::interchange {
 
 // One line. The input is hostile: anything but a complete, sane record is kCorrupt (not JSON, a
-// missing field, a number out of range, more than core::kMaxCandidates candidates) or kUnsupported
-// (another schema), naming the field. A file that does not say the SM count gets
-// core::known_sm_count; kInvalidArgument if the GPU is not known. Unknown fields are ignored.
+// missing field, a number out of range, more than core::kMaxCandidates candidates, nested more than
+// kMostNested deep: json_depth.h) or kUnsupported (another schema), naming the field. A file that
+// does not say the SM count gets core::known_sm_count; kInvalidArgument if the GPU is not known.
+// Unknown fields are ignored.
 [[nodiscard]] core::Result<core::Record> record_from_json(std::string_view line);
 // Without the trailing newline.
 [[nodiscard]] std::string record_to_json(const core::Record& record);

@@ -1,4 +1,5 @@
 #include "core/problem_text.h"
+#include "interchange/json_depth.h"
 #include "interchange/json_fields.h"
 #include "interchange/measurements.h"
 #include "interchange/problem_json.h"
@@ -168,7 +169,10 @@ core::Result<Candidate> read_candidate(const json& object) {
   }
   const auto status = object.find("status");
   if (status != object.end()) {
-    candidate.status = status->is_string() ? status->get<std::string>() : status->dump();
+    if (!status->is_string()) {
+      return bad_field("status", "text");
+    }
+    candidate.status = status->get<std::string>();
     candidate.status.resize(std::min<std::size_t>(candidate.status.size(), 255));
   }
   return candidate;
@@ -291,7 +295,11 @@ core::Result<Record> read_record(const json& object) {
         "schema " + schema->dump() + ", this program reads " + std::string(kSchema));
   }
   Record record;
-  core::Result<core::Problem> problem = problem_from_json(object.value("problem", json()));
+  const auto described = object.find("problem");
+  if (described == object.end()) {
+    return bad_field("problem", "an object");
+  }
+  core::Result<core::Problem> problem = problem_from_json(*described);
   if (!problem) {
     return problem.error();
   }
@@ -366,6 +374,9 @@ ordered_json provenance_to_json(const core::Provenance& provenance) {
 }  // namespace
 
 core::Result<Record> record_from_json(std::string_view line) {
+  if (nested_too_deeply(line)) {
+    return core::make_error(core::ErrorCode::kCorrupt, "nested too deeply");
+  }
   const json parsed = json::parse(line, nullptr, false);
   if (parsed.is_discarded()) {
     return core::make_error(core::ErrorCode::kCorrupt, "not JSON");

@@ -373,6 +373,19 @@ BOOST_AUTO_TEST_CASE(a_senseless_reply_is_an_error_not_a_crash) {
   }
 }
 
+// Printing such a value calls itself once for each bracket.
+BOOST_AUTO_TEST_CASE(a_reply_that_is_nested_deeply_does_not_take_the_stack) {
+  const auto reply = [](std::size_t depth) {
+    return R"({"rows":[{"x":)" + std::string(depth, '[') + std::string(depth, ']') + "}]}";
+  };
+  for (const char* command : {"status", "list"}) {
+    const auto outcome = test::run({"--json", command}, {reply(500'000)});
+    BOOST_TEST(outcome.exit_code == kExitFailed);
+    BOOST_TEST(outcome.err.find("nested too deeply") != std::string::npos);
+  }
+  BOOST_TEST(test::run({"--json", "list"}, {reply(13)}).exit_code == kExitOk);
+}
+
 BOOST_AUTO_TEST_CASE(rows_that_are_no_list_are_an_error) {
   BOOST_TEST(test::run({"list"}, {R"({"rows":{"a":1}})"}).exit_code == kExitFailed);
   BOOST_TEST(test::run({"list"}, {R"({"rows":[7]})"}).exit_code == kExitFailed);

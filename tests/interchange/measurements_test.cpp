@@ -1,6 +1,7 @@
 #include "interchange/measurements.h"
 
 #include "core/problem_text.h"
+#include "interchange/json_depth.h"
 
 #include <boost/test/unit_test.hpp>
 
@@ -127,6 +128,8 @@ BOOST_AUTO_TEST_CASE(lines_that_are_wrong_are_refused) {
                                   replaced("\"groups\":1", "\"groups\":3"),
                                   replaced("\"pad\":[1,1]", "\"pad\":[1]"),
                                   replaced("\"pad\":[1,1]", "\"pad\":[1,-1]"),
+                                  replaced("\"spread\":0.01", "\"status\":7"),
+                                  replaced("\"problem\"", "\"other\""),
                                   replaced("NVIDIA H200", "Some/GPU"),
                                   replaced("\"cudnn\":91900", "\"cudnn\":0")}) {
     BOOST_TEST(!interchange::record_from_json(line).ok(), line);
@@ -134,6 +137,38 @@ BOOST_AUTO_TEST_CASE(lines_that_are_wrong_are_refused) {
   const auto unknown = interchange::record_from_json(replaced("NVIDIA H200", "NVIDIA Nobody"));
   BOOST_REQUIRE(!unknown.ok());
   BOOST_TEST(unknown.error().message.find("sm_count") != std::string::npos);
+}
+
+// Copying or printing such a value calls itself once for each bracket.
+BOOST_AUTO_TEST_CASE(a_line_that_is_nested_deeply_is_refused_and_does_not_take_the_stack) {
+  const auto nested = [](std::size_t depth) {
+    return std::string(depth, '[') + std::string(depth, ']');
+  };
+  const std::string deep = nested(1'000'000);
+  for (const std::string& line : {replaced("\"n\":4", "\"n\":" + deep),
+                                  replaced("\"spread\":0.01", "\"status\":" + deep),
+                                  replaced("\"groups\"", "\"unknown\":" + deep + ",\"groups\""),
+                                  replaced("{\"op\"", deep + ",\"x\":{\"op\""),
+                                  deep}) {
+    const auto record = interchange::record_from_json(line);
+    BOOST_REQUIRE(!record.ok());
+    BOOST_TEST((record.error().code == core::ErrorCode::kCorrupt));
+    BOOST_TEST(record.error().message == "nested too deeply");
+  }
+  BOOST_TEST(
+      interchange::record_from_json(
+          replaced("\"spread\":0.01", "\"note\":" + nested(9) + ",\"text\":\"[[[[[[[[[[[[[\""))
+          .ok());
+}
+
+BOOST_AUTO_TEST_CASE(depth_counts_brackets_outside_of_text) {
+  using interchange::nested_too_deeply;
+  BOOST_TEST(!nested_too_deeply(R"({"a":[[]]})", 3));
+  BOOST_TEST(nested_too_deeply(R"({"a":[[]]})", 2));
+  BOOST_TEST(!nested_too_deeply(R"([[],[],{},{}])", 2));
+  BOOST_TEST(!nested_too_deeply(R"(["[[[[", "\"[[[[", "\\"])", 1));
+  BOOST_TEST(nested_too_deeply(R"(["\\",[["\\"]]])", 2));
+  BOOST_TEST(!nested_too_deeply("]]]]\"\\", 1));
 }
 
 BOOST_AUTO_TEST_CASE(a_bad_line_does_not_hide_the_ones_behind_it) {
