@@ -7,6 +7,7 @@
 
 #include <limits>
 #include <memory>
+#include <new>
 #include <optional>
 
 namespace reformer::cli {
@@ -215,6 +216,9 @@ void conduct_alone(Session& session, const std::function<void()>& work) {
   }
 }
 
+  } catch (const std::bad_alloc&) {
+    *session.err << "reformerctl: not enough memory\n";
+    session.exit_code = kExitFailed;
 void conduct(Session& session, const std::function<void(AdminChannel&)>& work) {
   conduct_alone(session, [&] {
     LazyChannel channel(session.open_channel);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <utility>
 
 namespace reformer::cli {
 namespace {
@@ -15,6 +16,16 @@ volatile std::sig_atomic_t interrupt_seen = 0;
 
 void on_interrupt(int) {
   interrupt_seen = 1;
+}
+
+// What a piece of work threw, mostly std::bad_alloc; null where it is done.
+std::exception_ptr failure_of(const std::function<void(std::size_t)>& body, std::size_t piece) {
+  try {
+    body(piece);
+  } catch (...) {
+    return std::current_exception();
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -73,6 +84,9 @@ void Workers::run(std::size_t count, const std::function<void(std::size_t)>& bod
   take_pieces(lock);
   done_.wait(lock, [this] { return unfinished_ == 0; });
   body_ = nullptr;
+  if (const std::exception_ptr failure = std::exchange(failure_, nullptr)) {
+    std::rethrow_exception(failure);
+  }
 }
 
 void Workers::work(const std::stop_token& stop) {
@@ -87,8 +101,13 @@ void Workers::take_pieces(std::unique_lock<std::mutex>& lock) {
     const std::size_t piece = next_++;
     const auto& body = *body_;
     lock.unlock();
-    body(piece);
+    const std::exception_ptr failure = failure_of(body, piece);
     lock.lock();
+    if (failure && !failure_) {
+      failure_ = failure;
+      unfinished_ -= count_ - next_;  // nobody takes those
+      next_ = count_;
+    }
     if (--unfinished_ == 0) {
       done_.notify_all();
     }

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -37,7 +38,9 @@ class Workers {
   Workers& operator=(const Workers&) = delete;
 
   [[nodiscard]] std::size_t threads() const { return threads_.size() + 1; }
-  // Calls body(0) ... body(count - 1), each once, and returns when all have. `body` must not throw.
+  // Calls body(0) ... body(count - 1), each once, and returns when all have. Where one throws, no
+  // further ones are begun, and what the first threw is thrown here when those under way have
+  // ended.
   void run(std::size_t count, const std::function<void(std::size_t)>& body);
 
  private:
@@ -52,6 +55,7 @@ class Workers {
   std::size_t next_ = 0;
   std::size_t count_ = 0;
   std::size_t unfinished_ = 0;
+  std::exception_ptr failure_;
   std::vector<std::jthread> threads_;
 };
 

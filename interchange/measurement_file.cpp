@@ -185,6 +185,9 @@ core::Result<std::unique_ptr<MeasurementReader>> MeasurementReader::open(
   if (impl->input_size >= kZstdMagic.size() &&
       std::memcmp(impl->input.data(), kZstdMagic.data(), kZstdMagic.size()) == 0) {
     impl->decompressor.reset(ZSTD_createDCtx());
+    if (impl->decompressor == nullptr) {
+      return core::make_error(core::ErrorCode::kExhausted, path.string() + ": not enough memory");
+    }
     // Windows up to what zstd --long=27 makes: the file cannot ask for more memory than that.
     (void)ZSTD_DCtx_setParameter(impl->decompressor.get(), ZSTD_d_windowLogMax, 27);
   }
@@ -288,6 +291,10 @@ core::Result<std::unique_ptr<MeasurementWriter>> MeasurementWriter::create(
   }
   if (compression == Compression::kZstd) {
     impl->compressor.reset(ZSTD_createCCtx());
+    if (impl->compressor == nullptr) {
+      (void)unlink(impl->temporary.c_str());
+      return core::make_error(core::ErrorCode::kExhausted, path.string() + ": not enough memory");
+    }
     (void)ZSTD_CCtx_setParameter(impl->compressor.get(), ZSTD_c_compressionLevel, kLevel);
     (void)ZSTD_CCtx_setParameter(impl->compressor.get(), ZSTD_c_checksumFlag, 1);
   }

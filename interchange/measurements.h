@@ -26,7 +26,7 @@ namespace reformer::interchange {
 // magic number, not by the file's name. Threads: one reader, one thread.
 class MeasurementReader {
  public:
-  // Errors: kUnavailable if the file cannot be opened.
+  // Errors: kUnavailable if the file cannot be opened, kExhausted without the memory for it.
   static core::Result<std::unique_ptr<MeasurementReader>> open(const std::filesystem::path& path);
   ~MeasurementReader();
   MeasurementReader(const MeasurementReader&) = delete;
