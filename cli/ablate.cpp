@@ -45,6 +45,9 @@ class Ablation {
         workers_(arguments.threads) {}
 
   void run() {
+    if (!arguments_.html.empty()) {
+      require_writable(arguments_.html);
+    }
     train_all();
     if (finished_ == 0) {
       throw Failure(kExitFailed, "interrupted before the first variant was trained");

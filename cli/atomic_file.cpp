@@ -32,6 +32,7 @@ class TemporaryFile {
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 
+  [[nodiscard]] bool made() const { return fd_ >= 0; }
   [[nodiscard]] bool write(std::span<const std::byte> bytes) const {
     while (fd_ >= 0 && !bytes.empty()) {
       const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
@@ -59,6 +60,16 @@ void write_atomically(const std::filesystem::path& path, std::span<const std::by
   TemporaryFile file(path.string() + ".XXXXXX");
   if (!file.write(bytes) || !file.rename_to(path)) {
     throw Failure(kExitFailed, fmt::format("{}: {}", path.string(), std::strerror(errno)));
+  }
+}
+
+void require_writable(const std::filesystem::path& path) {
+  const TemporaryFile probe(path.string() + ".XXXXXX");
+  if (!probe.made()) {
+    throw Failure(kExitFailed, fmt::format("{}: {}", path.string(), std::strerror(errno)));
+  }
+  if (std::error_code ignored; std::filesystem::is_directory(path, ignored)) {
+    throw Failure(kExitFailed, fmt::format("{}: {}", path.string(), std::strerror(EISDIR)));
   }
 }
 

@@ -13,16 +13,22 @@
 namespace reformer::cli {
 namespace {
 
+// Of what failed in this process: that a file is unavailable does not mean that the daemon is.
 ExitCode exit_code_of(core::ErrorCode code) {
   switch (code) {
     case core::ErrorCode::kInvalidArgument:
       return kExitUsage;
-    case core::ErrorCode::kUnavailable:
-    case core::ErrorCode::kTimeout:
-      return kExitUnavailable;
+    case core::ErrorCode::kNotFound:
+      return kExitNotFound;
     default:
       return kExitFailed;
   }
+}
+
+Failure failure_of_daemon(const core::Error& error) {
+  const bool away =
+      error.code == core::ErrorCode::kUnavailable || error.code == core::ErrorCode::kTimeout;
+  return {away ? kExitUnavailable : exit_code_of(error.code), printable(error.message)};
 }
 
 Failure senseless(const char* name, const char* expected) {
@@ -172,7 +178,7 @@ Json ask(AdminChannel& channel, const Json& request) {
     return true;
   });
   if (!asked) {
-    throw Failure(asked.error());
+    throw failure_of_daemon(asked.error());
   }
   if (!reply) {
     throw Failure(kExitFailed, "the reply is empty");
@@ -199,7 +205,7 @@ Json ask_rows(AdminChannel& channel, const Json& request, const OnRow& on_row) {
     return true;
   });
   if (!asked) {
-    throw Failure(asked.error());
+    throw failure_of_daemon(asked.error());
   }
   return totals;
 }
@@ -210,15 +216,15 @@ void conduct_alone(Session& session, const std::function<void()>& work) {
   } catch (const Failure& failure) {
     *session.err << "reformerctl: " << failure.what() << '\n';
     session.exit_code = failure.code();
+  } catch (const std::bad_alloc&) {
+    *session.err << "reformerctl: not enough memory\n";
+    session.exit_code = kExitFailed;
   } catch (const std::exception& error) {
     *session.err << "reformerctl: " << error.what() << '\n';
     session.exit_code = kExitFailed;
   }
 }
 
-  } catch (const std::bad_alloc&) {
-    *session.err << "reformerctl: not enough memory\n";
-    session.exit_code = kExitFailed;
 void conduct(Session& session, const std::function<void(AdminChannel&)>& work) {
   conduct_alone(session, [&] {
     LazyChannel channel(session.open_channel);

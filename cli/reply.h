@@ -20,6 +20,7 @@ using Json = nlohmann::ordered_json;
 class Failure : public std::runtime_error {
  public:
   Failure(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  // Of this process; what a daemon answers, ask() and ask_rows() throw.
   explicit Failure(const core::Error& error);
   [[nodiscard]] ExitCode code() const { return code_; }
 

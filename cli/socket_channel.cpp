@@ -34,6 +34,8 @@ core::ErrorCode code_of(reformer_status status) {
       return core::ErrorCode::kDenied;
     case REFORMER_EXHAUSTED:
       return core::ErrorCode::kExhausted;
+    case REFORMER_NOT_FOUND:
+      return core::ErrorCode::kNotFound;
     default:
       return core::ErrorCode::kInternal;
   }

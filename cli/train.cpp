@@ -1,3 +1,4 @@
+#include "cli/atomic_file.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "cli/reply.h"
@@ -109,6 +110,7 @@ class Trainer {
       : session_(session), daemon_(daemon), quiet_(quiet) {}
 
   void train(const Arguments& arguments) {
+    require_writable(arguments.out);
     model::Corpus corpus;
     std::array<std::size_t, 4> counts{};
     const auto add = [&](const core::Record& record) {

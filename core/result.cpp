@@ -20,6 +20,8 @@ std::string_view to_string(ErrorCode code) {
       return "exhausted";
     case ErrorCode::kInternal:
       return "internal";
+    case ErrorCode::kNotFound:
+      return "not found";
   }
   return "unknown";
 }

@@ -18,6 +18,7 @@ enum class ErrorCode {
   kDenied,           // the caller may not do this
   kExhausted,        // a bound (queue, memory, disk) was reached
   kInternal,         // a defect of this program
+  kNotFound,         // what was asked for by name does not exist: record, model
 };
 
 [[nodiscard]] std::string_view to_string(ErrorCode code);

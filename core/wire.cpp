@@ -202,7 +202,7 @@ bool get(ByteReader& in, AdminReply& reply) {
 bool get(ByteReader& in, ErrorMessage& error) {
   const std::uint8_t code = in.u8();
   error.code = static_cast<ErrorCode>(code);
-  return in.ok() && code <= static_cast<std::uint8_t>(ErrorCode::kInternal) &&
+  return in.ok() && code <= static_cast<std::uint8_t>(ErrorCode::kNotFound) &&
          in.text(kMaxReasonBytes, error.message);
 }
 

@@ -270,9 +270,10 @@ Status AdminService::Impl::show(const Json& request, const AdminReply& reply) {
     return record.error();
   }
   if (!*record) {
-    return wrong("not measured: " + core::format_problem(key->problem) + " on " +
-                 core::format_device(key->context.device) + " with cuDNN " +
-                 std::to_string(key->context.cudnn_version));
+    return core::make_error(core::ErrorCode::kNotFound,
+                            "not measured: " + core::format_problem(key->problem) + " on " +
+                                core::format_device(key->context.device) + " with cuDNN " +
+                                std::to_string(key->context.cudnn_version));
   }
   reply(dump(record_json(**record, uses_of(core::hash_key(*key)))), false);
   return core::ok_status();

@@ -25,7 +25,7 @@ bool is_file_name(const std::string& name) {
 core::Status Daemon::use_champion(const std::string& name, const PromotionHistory& history) {
   ModelSet set = *models();
   if (set.find(name) == nullptr) {
-    return core::make_error(core::ErrorCode::kInvalidArgument,
+    return core::make_error(core::ErrorCode::kNotFound,
                             "no model \"" + name + "\" is loaded; see reformerctl models");
   }
   if (const auto status = history.store(*database_); !status) {

@@ -59,6 +59,8 @@ reformer_status status_of(core::ErrorCode code) {
       return REFORMER_DENIED;
     case core::ErrorCode::kExhausted:
       return REFORMER_EXHAUSTED;
+    case core::ErrorCode::kNotFound:
+      return REFORMER_NOT_FOUND;
     case core::ErrorCode::kInternal:
       break;
   }
@@ -215,6 +217,8 @@ const char* reformer_status_text(reformer_status status) {
       return "exhausted";
     case REFORMER_INTERNAL:
       return "internal error";
+    case REFORMER_NOT_FOUND:
+      return "not found";
   }
   return "unknown status";
 }

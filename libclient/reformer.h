@@ -48,7 +48,8 @@ typedef enum reformer_status {
   REFORMER_TIMEOUT = 5,          /* the deadline passed */
   REFORMER_DENIED = 6,           /* not for this user */
   REFORMER_EXHAUSTED = 7,        /* a bound was reached */
-  REFORMER_INTERNAL = 8          /* a defect of the library */
+  REFORMER_INTERNAL = 8,         /* a defect of the library */
+  REFORMER_NOT_FOUND = 9         /* no such record or model: reformer_admin() */
 } reformer_status;
 
 /* A short text for a status; static. */

@@ -1,3 +1,4 @@
+#include "cli/reply.h"
 #include "tests/cli/fake_channel.h"
 
 #include <boost/test/unit_test.hpp>
@@ -327,6 +328,16 @@ BOOST_AUTO_TEST_CASE(train_needs_something_to_learn_from) {
   BOOST_TEST(test::run({"train", "--out", "/tmp/none"}, {}).exit_code == kExitUsage);
 }
 
+BOOST_AUTO_TEST_CASE(a_model_file_that_cannot_be_written_is_told_before_the_training) {
+  Script script;
+  for (const char* path : {"/nonexistent/model", "/tmp"}) {
+    const auto outcome = test::run(script, {"train", "--from-daemon", "--out", path});
+    BOOST_TEST(outcome.exit_code == kExitFailed);
+    BOOST_TEST(outcome.err.find(path) != std::string::npos);
+  }
+  BOOST_TEST(script.requests.empty());  // nothing was read yet
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(failures)
@@ -337,6 +348,23 @@ BOOST_AUTO_TEST_CASE(a_missing_daemon_is_exit_code_4) {
   const auto outcome = test::run(script, {"status"});
   BOOST_TEST(outcome.exit_code == kExitUnavailable);
   BOOST_TEST(outcome.err == "reformerctl: no daemon at /x\n");
+}
+
+BOOST_AUTO_TEST_CASE(what_does_not_exist_is_exit_code_3) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"show", kCanonical}, {"promote", "nobody"}}) {
+    Script script;
+    script.replies.push_back({{}, core::make_error(core::ErrorCode::kNotFound, "there is none")});
+    BOOST_TEST(test::run(script, words).exit_code == kExitNotFound, words[0]);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_is_not_there_is_not_a_daemon_that_is_not_there) {
+  BOOST_TEST(Failure(core::make_error(core::ErrorCode::kUnavailable, "x")).code() == kExitFailed);
+  BOOST_TEST(Failure(core::make_error(core::ErrorCode::kTimeout, "x")).code() == kExitFailed);
+  Script script;
+  script.replies.push_back({{}, core::make_error(core::ErrorCode::kTimeout, "no answer")});
+  BOOST_TEST(test::run(script, {"status"}).exit_code == kExitUnavailable);
 }
 
 BOOST_AUTO_TEST_CASE(wrong_usage_is_told_without_a_daemon) {
