@@ -1,11 +1,34 @@
 #include "cli/commands.h"
 #include "cli/record_view.h"
 #include "cli/request_options.h"
+#include "cli/units.h"
 
 #include <memory>
 
 // reformerctl show and verify: one problem's measurements, there or to be made.
 namespace reformer::cli {
+namespace {
+
+// What the daemon said to `verify`.
+void show_verification(Session& session, const Json& reply, bool waited) {
+  const std::string error = text_or(reply, "error", "");
+  if (session.json) {
+    print_json(session, reply);
+  } else if (!error.empty()) {
+    // There is nothing else to show.
+  } else if (waited) {
+    print_record(session, reply);
+  } else if (flag_of(reply, "queued")) {
+    *session.out << "queued, place " << count_or(reply, "position", 0) << '\n';
+  } else {
+    *session.out << "nothing to do: it is measured (--force measures again)\n";
+  }
+  if (!error.empty()) {
+    throw Failure(kExitFailed, printable("it could not be measured: " + error));
+  }
+}
+
+}  // namespace
 
 void add_show(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand("show", "Every measured candidate of one problem")
@@ -38,15 +61,7 @@ void add_verify(CLI::App& app, Session& session) {
       request["wait"] = *wait;
       request["force"] = *force;
       const Json reply = ask(channel, request);
-      if (session.json) {
-        print_json(session, reply);
-      } else if (*wait) {
-        print_record(session, reply);
-      } else if (flag_of(reply, "queued")) {
-        *session.out << "queued, place " << count_or(reply, "position", 0) << '\n';
-      } else {
-        *session.out << "nothing to do: it is measured (--force measures again)\n";
-      }
+      show_verification(session, reply, *wait);
     });
   });
 }

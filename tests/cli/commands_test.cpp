@@ -192,6 +192,19 @@ BOOST_AUTO_TEST_CASE(verify_says_where_it_is_queued_and_waits_on_request) {
   BOOST_TEST(waited.out.find("graph_median7") != std::string::npos);
 }
 
+BOOST_AUTO_TEST_CASE(what_could_not_be_verified_is_said_and_is_exit_code_1) {
+  constexpr const char* kFailed = R"({"queued":false,"error":"not_recorded: no such problem"})";
+  json request;
+  const auto waited = run_problem("verify", {"--wait"}, kFailed, &request);
+  BOOST_TEST(waited.exit_code == kExitFailed);
+  BOOST_TEST(waited.out == "");
+  BOOST_TEST(waited.err ==
+             "reformerctl: it could not be measured: not_recorded: no such problem\n");
+  const auto as_json = run_problem("verify", {"--wait", "--json"}, kFailed, &request);
+  BOOST_TEST(as_json.exit_code == kExitFailed);
+  BOOST_TEST(json::parse(as_json.out) == json::parse(kFailed));
+}
+
 BOOST_AUTO_TEST_CASE(forget_wants_one_problem_or_all) {
   Script none;
   BOOST_TEST(test::run(none, {"forget"}).exit_code == kExitUsage);
