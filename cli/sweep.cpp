@@ -178,7 +178,7 @@ int measure_all(const Options& options,
                 Pipeline& pipeline,
                 Output& out,
                 Team& team,
-                Progress& progress) {
+                SweepProgress& progress) {
   const Clock::time_point start = Clock::now();
   core::Status status = core::ok_status();
   while (status) {
@@ -268,7 +268,7 @@ int run_member(const Options& options,
                Output* out,
                std::shared_ptr<const model::Predictor> predictor,
                Team& team,
-               Progress& progress) {
+               SweepProgress& progress) {
   std::vector<core::Problem> share;
   for (std::size_t i = member; i < problems.size(); i += team.members()) {
     share.push_back(problems[i]);
@@ -321,7 +321,7 @@ int run(const Options& options) {
   if (!team) {
     return fail(team.error());
   }
-  Progress progress(*team, problems->size());
+  SweepProgress progress(*team, problems->size());
   const int result = team->run(
       [&](std::size_t member) {
         return run_member(

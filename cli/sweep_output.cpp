@@ -39,30 +39,30 @@ core::Status Output::write(const core::Record& record) {
   return core::ok_status();
 }
 
-Progress::Progress(Team& team, std::size_t total)
+SweepProgress::SweepProgress(Team& team, std::size_t total)
     : team_(team), total_(total), terminal_(::isatty(STDERR_FILENO) == 1) {}
 
-void Progress::advance(bool good) {
+void SweepProgress::advance(bool good) {
   team_.count(good);
   if (team_.alone()) {
     show_if_due();
   }
 }
 
-void Progress::show_if_due() {
+void SweepProgress::show_if_due() {
   if (seconds_since(shown_) >= (terminal_ ? 0.2 : 10)) {
     show();
   }
 }
 
-void Progress::finish() {
+void SweepProgress::finish() {
   show();
   if (terminal_) {
     fmt::print(stderr, "\n");
   }
 }
 
-void Progress::show() {
+void SweepProgress::show() {
   shown_ = Clock::now();
   const Team::Counts counts = team_.counts();
   const auto over = static_cast<double>(counts.done + counts.failed);

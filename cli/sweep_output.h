@@ -30,9 +30,9 @@ class Output {
 };
 
 // How far a team is, on stderr: five times a second on a terminal, else every 10 s a line.
-class Progress {
+class SweepProgress {
  public:
-  Progress(Team& team, std::size_t total);
+  SweepProgress(Team& team, std::size_t total);
   // One more; shown here by a team of one, else by the process that waits.
   void advance(bool good);
   void show_if_due();
