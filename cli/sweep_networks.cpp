@@ -31,6 +31,54 @@ std::int64_t batch_size(Dice& dice, std::int64_t largest) {
   return std::min(batch, largest);
 }
 
+// One line of a file of shapes, from c to groups.
+constexpr std::size_t kFields = 13;
+using Fields = std::array<std::int32_t, kFields>;
+
+std::optional<Fields> read_fields(const std::string& line) {
+  Fields fields{};
+  const char* at = line.data();
+  const char* const end = at + line.size();
+  for (std::int32_t& field : fields) {
+    const auto [next, error] = std::from_chars(at, end, field);
+    if (error != std::errc() || (next != end && *next != ',')) {
+      return std::nullopt;
+    }
+    at = next == end ? end : next + 1;
+  }
+  return fields;
+}
+
+LayerShape shape_of(const Fields& s) {
+  LayerShape shape;
+  shape.c = s[0];
+  shape.image = {1, s[1], s[2]};
+  shape.k = s[3];
+  shape.filter = {1, s[4], s[5]};
+  shape.pad = {0, s[6], s[7]};
+  shape.stride = {1, s[8], s[9]};
+  shape.dilation = {1, s[10], s[11]};
+  shape.groups = s[12];
+  return shape;
+}
+
+// What is wrong with a shape; empty: nothing.
+std::string_view fault_of(const LayerShape& shape) {
+  const auto all_from = [](std::int64_t least, const auto& values) {
+    return *std::min_element(values.begin(), values.end()) >= least;
+  };
+  if (shape.c < 1 || shape.k < 1 || !all_from(1, shape.image) || !all_from(1, shape.filter)) {
+    return "channels and sizes are 1 or more";
+  }
+  if (!all_from(0, shape.pad) || !all_from(1, shape.stride) || !all_from(1, shape.dilation)) {
+    return "strides and dilations are 1 or more, padding 0 or more";
+  }
+  if (shape.groups < 1 || shape.c % shape.groups != 0 || shape.k % shape.groups != 0) {
+    return "the groups do not divide the channels of image and filter";
+  }
+  return {};
+}
+
 }  // namespace
 
 bool Dice::chance(double probability) {
@@ -131,7 +179,6 @@ core::Problem NetworkSpace::draw() {
 }
 
 core::Result<std::vector<LayerShape>> read_shapes(const std::filesystem::path& path) {
-  constexpr std::size_t kFields = 13;
   std::ifstream file(path);
   std::string line;
   if (!file || !std::getline(file, line)) {
@@ -139,27 +186,19 @@ core::Result<std::vector<LayerShape>> read_shapes(const std::filesystem::path& p
   }
   std::vector<LayerShape> shapes;
   for (std::size_t number = 2; std::getline(file, line); ++number) {
-    std::array<std::int32_t, kFields> s{};
-    const char* at = line.data();
-    const char* const end = at + line.size();
-    for (std::size_t i = 0; i < kFields; ++i) {
-      const auto [next, error] = std::from_chars(at, end, s[i]);
-      if (error != std::errc() || (next != end && *next != ',')) {
-        return core::make_error(core::ErrorCode::kInvalidArgument,
-                                path.string() + ":" + std::to_string(number) +
-                                    ": expected 13 numbers separated by commas");
-      }
-      at = next == end ? end : next + 1;
+    const auto refuse = [&](std::string_view why) {
+      return core::make_error(
+          core::ErrorCode::kInvalidArgument,
+          path.string() + ":" + std::to_string(number) + ": " + std::string(why));
+    };
+    const std::optional<Fields> fields = read_fields(line);
+    if (!fields) {
+      return refuse("expected 13 numbers separated by commas");
     }
-    LayerShape shape;
-    shape.c = s[0];
-    shape.image = {1, s[1], s[2]};
-    shape.k = s[3];
-    shape.filter = {1, s[4], s[5]};
-    shape.pad = {0, s[6], s[7]};
-    shape.stride = {1, s[8], s[9]};
-    shape.dilation = {1, s[10], s[11]};
-    shape.groups = std::max(1, s[12]);
+    const LayerShape shape = shape_of(*fields);
+    if (const std::string_view fault = fault_of(shape); !fault.empty()) {
+      return refuse(fault);
+    }
     shapes.push_back(shape);
   }
   if (shapes.empty()) {

@@ -13,7 +13,8 @@
 namespace reformer::cli {
 
 // The shapes of a CSV file (c,h,w,k,r,s,pad_h,pad_w,stride_h,stride_w,dilation_h,dilation_w,groups
-// [,...] with a header line).
+// [,...] with a header line). Errors: kUnavailable; kInvalidArgument, with the line's number, for
+// what no layer can be: a stride of 0, groups that do not divide the channels.
 [[nodiscard]] core::Result<std::vector<LayerShape>> read_shapes(const std::filesystem::path& path);
 
 // Draws problems as the layers of networks are: what belongs together (channels and resolution,

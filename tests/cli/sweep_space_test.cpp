@@ -130,6 +130,36 @@ BOOST_AUTO_TEST_CASE(a_file_of_shapes_that_is_wrong_is_refused_with_the_line) {
   BOOST_TEST(!read_shapes("/nowhere/shapes.csv").ok());
 }
 
+// A stride of 0 once ended the sweep by a division.
+BOOST_AUTO_TEST_CASE(shapes_that_no_layer_has_are_refused_with_the_line) {
+  const std::string good = "64,56,56,64,3,3,1,1,1,1,1,1,1\n";
+  for (const std::string bad : {"64,56,56,64,3,3,1,1,0,1,1,1,1",
+                                "64,56,56,64,3,3,1,1,1,-2,1,1,1",
+                                "64,56,56,64,3,3,1,1,1,1,0,1,1",
+                                "64,56,56,64,3,3,-1,1,1,1,1,1,1",
+                                "64,56,56,64,3,3,1,1,1,1,1,1,0",
+                                "64,56,56,64,3,3,1,1,1,1,1,1,3",
+                                "64,56,56,96,3,3,1,1,1,1,1,1,64",
+                                "0,56,56,64,3,3,1,1,1,1,1,1,1",
+                                "64,56,-56,64,3,3,1,1,1,1,1,1,1",
+                                "64,56,56,64,0,3,1,1,1,1,1,1,1"}) {
+    const auto path = written(kHeader + good + bad + "\n" + good);
+    const auto mix = draw_mix(500, path, 1);
+    std::filesystem::remove(path);
+    BOOST_REQUIRE_MESSAGE(!mix.ok(), bad);
+    BOOST_TEST(mix.error().message.find(":3:") != std::string::npos);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_problem_without_a_stride_is_refused) {
+  core::Problem problem = *core::parse_problem("fwd f16 nhwc n4 c8 h9 w9 k8 r3 s3 pad1");
+  BOOST_TEST(complete_problem(problem, kSweepKinds[0]).ok());
+  for (const std::int32_t stride : {0, -1}) {
+    problem.stride[2] = stride;
+    BOOST_TEST(!complete_problem(problem, kSweepKinds[0]).ok());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(batches_of_shapes_are_kept_within_limits) {
   const std::string shapes = REFORMER_SOURCE_DIR "/data/conv-shapes.csv";
   const auto drawn = [&shapes](Batches batches) {
