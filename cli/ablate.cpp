@@ -186,11 +186,47 @@ void add_training_options(CLI::App& command, Arguments& a) {
       "Cross-fit when to abstain, as train does; slower, and part of the training time");
 }
 
+// What leaves families out instead of studying variants. Behind the options of the studies, which
+// it excludes.
+void add_family_options(CLI::App& command, Arguments& a) {
+  auto* families =
+      command
+          .add_option(
+              "--hold-out-families",
+              a.families.families,
+              "Instead of the studies: leave each family of networks out (CSV network,family); "
+              "calibrated, the default preset unless --preset is given")
+          ->type_name("FILE")
+          ->check(CLI::ExistingFile);
+  command
+      .add_flag("--no-calibration",
+                a.families_uncalibrated,
+                "With --hold-out-families: the judge learns from the validation problems only; a "
+                "third of the time")
+      ->needs(families);
+  auto* shapes =
+      command
+          .add_option(
+              "--shapes", a.families.shapes, "Which network has which shape (data/conv-shapes.csv)")
+          ->type_name("FILE")
+          ->check(CLI::ExistingFile)
+          ->needs(families);
+  families->needs(shapes);
+  for (const char* study : {"--blocks",
+                            "--block",
+                            "--target",
+                            "--sharpness",
+                            "--noise",
+                            "--steps",
+                            "--calibrate",
+                            "--held-out",
+                            "--html"}) {
+    families->excludes(command.get_option(study));
+  }
+}
+
 void leave_families_out(Session& session, Arguments& arguments, bool preset_given) {
   FamilyOptions& families = arguments.families;
-  if (families.shapes.empty()) {
-    throw Failure(kExitUsage, "--hold-out-families needs --shapes");
-  }
   families.data = arguments.data;
   families.training = *model::preset(preset_given ? arguments.plan.preset : "default");
   if (arguments.plan.epochs > 0) {
@@ -218,25 +254,8 @@ void add_ablate(CLI::App& app, Session& session) {
       ->check(CLI::ExistingFile);
   add_study_options(*command, arguments->plan);
   add_training_options(*command, *arguments);
-  command
-      ->add_option(
-          "--hold-out-families",
-          arguments->families.families,
-          "Instead of the studies: leave each family of networks out (CSV network,family); "
-          "needs --shapes; calibrated, the default preset unless --preset is given")
-      ->type_name("FILE")
-      ->check(CLI::ExistingFile);
-  command->add_flag("--no-calibration",
-                    arguments->families_uncalibrated,
-                    "With --hold-out-families: the judge learns from the validation problems only; "
-                    "a third of the time");
-  command
-      ->add_option("--shapes",
-                   arguments->families.shapes,
-                   "Which network has which shape (data/conv-shapes.csv)")
-      ->type_name("FILE")
-      ->check(CLI::ExistingFile);
   command->add_option("--html", arguments->html, "Also write a page with plots")->type_name("FILE");
+  add_family_options(*command, *arguments);
   command->callback([&session, arguments, command] {
     arguments->plan.shards = arguments->threads;
     if (!arguments->families.families.empty()) {

@@ -109,7 +109,9 @@ std::unordered_map<std::uint64_t, std::set<std::string>> read_shape_families(
 // Scores of one family, or of all.
 struct FamilyScores {
   std::string family;
-  std::size_t training_problems = 0;  // mean over seeds
+  std::size_t seeds = 0;              // whose training was finished
+  std::size_t problems = 0;           // held out, for each seed
+  std::size_t training_problems = 0;  // for each seed
   std::array<std::vector<model::Score>, ChooserScores::kChoosers> scores;
 
   void add(const ChooserScores& more) {
@@ -132,11 +134,12 @@ class FamilyStudy {
     for (const std::string& name : unknown) {
       *session_.err << printable(name) << " is of no family: never held out\n";
     }
-    read_measurements(session_, options.data, [&](const core::Record& record) {
+    const auto add = [this](const core::Record& record) {
       if (corpus_.add(record) == model::Corpus::Added::kYes) {
         records_.push_back(families_of(record).empty() ? std::optional<core::Record>() : record);
       }
-    });
+    };
+    rejected_ = read_measurements(session_, options.data, add).rejected;
     for (const auto& [shape, names] : shape_families_) {
       names_.insert(names.begin(), names.end());
     }
@@ -152,8 +155,8 @@ class FamilyStudy {
       for (std::uint64_t seed = 1; seed <= options_.seeds && !interrupted_; ++seed) {
         hold_out(family, seed, scores, all);
       }
-      if (!scores.scores[0].empty()) {
-        scores.training_problems /= options_.seeds;
+      if (scores.seeds > 0) {
+        all.problems += scores.problems;
         rows_.push_back(std::move(scores));
       }
     }
@@ -162,6 +165,9 @@ class FamilyStudy {
     }
     rows_.push_back(std::move(all));
     session_.json ? print_as_json() : print_as_table();
+    if (rejected_ > 0) {
+      session_.exit_code = kExitFailed;
+    }
   }
 
  private:
@@ -215,7 +221,9 @@ class FamilyStudy {
     for (const std::size_t i : held_out) {
       judged.add(*records_[i]);
     }
-    scores.training_problems += training.size();
+    ++scores.seeds;
+    scores.problems = held_out.size();
+    scores.training_problems = training.size();
     scores.add(judged);
     all.add(judged);
     *session_.err << fmt::format(
@@ -235,8 +243,9 @@ class FamilyStudy {
         return summary_to_json(row.summary(chooser));
       };
       Json json = {{"family", row.family},
+                   {"seeds", row.seeds},
                    {"training_problems", row.training_problems},
-                   {"problems", row.scores[0].size() / options_.seeds},
+                   {"problems", row.problems},
                    {"model", of(ChooserScores::kModel)},
                    {"served", of(ChooserScores::kServed)},
                    {"baselines",
@@ -245,6 +254,7 @@ class FamilyStudy {
                      {"a_first_10", of(ChooserScores::kFirstTen)},
                      {"oracle", of(ChooserScores::kOracle)}}}};
       if (&row == &rows_.back()) {
+        json.erase("seeds");
         json.erase("training_problems");
         all = std::move(json);
       } else {
@@ -270,7 +280,7 @@ class FamilyStudy {
       const model::Summary served = row.summary(ChooserScores::kServed);
       const model::Summary a = row.summary(ChooserScores::kHeuristicA);
       table.add({row.family,
-                 human_count(row.scores[0].size() / options_.seeds),
+                 human_count(row.problems),
                  human_factor(row.summary(ChooserScores::kModel).geomean_slowdown),
                  {human_factor(served.geomean_slowdown),
                   served.geomean_slowdown <= a.geomean_slowdown ? Tone::kGood : Tone::kBad},
@@ -295,6 +305,7 @@ class FamilyStudy {
   model::Corpus corpus_;
   std::vector<std::optional<core::Record>> records_;  // of each corpus problem; of families only
   std::vector<FamilyScores> rows_;
+  std::uint64_t rejected_ = 0;  // lines of the files
   bool interrupted_ = false;
 };
 

@@ -20,9 +20,10 @@ struct FamilyOptions {
   std::size_t threads = 1;
 };
 
-// Prints a table, or JSON: `families`, each with `family`, `training_problems` and the keys of
-// eval (problems, model, served, baselines), and `all`, the same over the problems of all families.
-// A problem whose shape several families have counts in each. Throws Failure.
+// Prints a table, or JSON: `families`, each with `family`, `seeds` (finished: an interrupted family
+// has fewer), `training_problems` and the keys of eval (problems, model, served, baselines), and
+// `all`, the same over the problems of all families. A problem whose shape several families have
+// counts in each. Exit code 1 where lines of the files were rejected. Throws Failure.
 void study_families(Session& session, const FamilyOptions& options);
 
 }  // namespace reformer::cli

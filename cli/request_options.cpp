@@ -41,7 +41,7 @@ void add_context(CLI::App& command, std::string& device, std::int64_t& cudnn) {
 
 void add_kind(CLI::App& command, std::string& op, std::string& dtype, std::string& layout) {
   command.add_option("--op", op, "Operation: fwd, dgrad, wgrad")->check(CLI::IsMember(kOperations));
-  command.add_option("--dtype", dtype, "Type of the image: f32, f16, bf16, i8, fp8_e4m3, ...")
+  command.add_option("--dtype", dtype, "Type of the image: f32, f16, bf16, i8, e4m3, ...")
       ->check(check_data_type);
   command.add_option("--layout", layout, "nchw, nhwc or strided")->check(CLI::IsMember(kLayouts));
 }

@@ -17,7 +17,7 @@ _reformerctl() {
   done
   case $previous in
     --op) COMPREPLY=($(compgen -W 'fwd dgrad wgrad' -- "$current")); return ;;
-    --dtype) COMPREPLY=($(compgen -W 'f32 f64 f16 bf16 i8 u8 fp8_e4m3 fp8_e5m2' -- "$current")); return ;;
+    --dtype) COMPREPLY=($(compgen -W 'f32 f64 f16 bf16 i8 u8 i32 i64 e4m3 e5m2' -- "$current")); return ;;
     --layout) COMPREPLY=($(compgen -W 'nchw nhwc strided' -- "$current")); return ;;
     --sort) COMPREPLY=($(compgen -W 'problem uses gain time age' -- "$current")); return ;;
     --mode) COMPREPLY=($(compgen -W 'assist observe replay off' -- "$current")); return ;;
@@ -46,7 +46,7 @@ _reformerctl() {
     train) options='--data --from-daemon --no-add --device --cudnn --background --max-memory --out --blocks --block --target --sharpness --seed --epochs --threads' ;;
     eval) options='--model --data --unseen-only --without-tensor-cores --deterministic --expected-uses --worst' ;;
     ablate) options='--data --blocks --block --target --sharpness --noise --steps --preset --seeds --epochs
-      --threads --held-out --calibrate --html' ;;
+      --threads --held-out --calibrate --html --hold-out-families --shapes --no-calibration' ;;
     help) options=$commands ;;
   esac
   if [[ $current == -* || $command == help ]]; then

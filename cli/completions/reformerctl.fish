@@ -33,13 +33,13 @@ complete -c reformerctl -n __fish_use_subcommand -a compact -d 'Rewrite the data
 complete -c reformerctl -n __fish_use_subcommand -a help -d 'Explain a command'
 for command in list export forget ablation accuracy
     complete -c reformerctl -n "__fish_seen_subcommand_from $command" -l op -x -a 'fwd dgrad wgrad'
-    complete -c reformerctl -n "__fish_seen_subcommand_from $command" -l dtype -x -a 'f32 f16 bf16 i8'
+    complete -c reformerctl -n "__fish_seen_subcommand_from $command" -l dtype -x -a 'f32 f64 f16 bf16 i8 u8 i32 i64 e4m3 e5m2'
     complete -c reformerctl -n "__fish_seen_subcommand_from $command" -l layout -x -a 'nchw nhwc strided'
 end
 complete -c reformerctl -n '__fish_seen_subcommand_from list' -l sort -x -a 'problem uses gain time age'
 complete -c reformerctl -n '__fish_seen_subcommand_from run' -l mode -x -a 'assist observe replay off'
 complete -c reformerctl -n '__fish_seen_subcommand_from import export merge freeze' -F
-for option in data html
+for option in data html hold-out-families shapes
     complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l $option -r -F
 end
 for option in blocks sharpness noise seeds epochs threads held-out
@@ -50,3 +50,4 @@ complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l block -x -a '
 complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l preset -x -a 'paper default'
 complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l steps
 complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l calibrate
+complete -c reformerctl -n '__fish_seen_subcommand_from ablate' -l no-calibration

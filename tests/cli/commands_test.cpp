@@ -351,6 +351,40 @@ BOOST_AUTO_TEST_CASE(a_model_file_that_cannot_be_written_is_told_before_the_trai
   BOOST_TEST(script.requests.empty());  // nothing was read yet
 }
 
+BOOST_AUTO_TEST_CASE(ablate_refuses_options_that_would_have_no_effect) {
+  const std::string file = REFORMER_SOURCE_DIR "/data/conv-shapes.csv";
+  const auto code = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"ablate", "--data", file});
+    return test::run(std::move(more), {}).exit_code;
+  };
+  for (const std::vector<std::string>& study : {std::vector<std::string>{"--html", "x"},
+                                                {"--held-out", "0.3"},
+                                                {"--blocks", "2"},
+                                                {"--block", "mlp"},
+                                                {"--target", "ratio"},
+                                                {"--sharpness", "3"},
+                                                {"--noise", "0.1"},
+                                                {"--steps"},
+                                                {"--calibrate"}}) {
+    std::vector<std::string> words{"--hold-out-families", file, "--shapes", file};
+    words.insert(words.end(), study.begin(), study.end());
+    BOOST_TEST(code(words) == kExitUsage, study[0]);
+  }
+  BOOST_TEST(code({"--no-calibration"}) == kExitUsage);
+  BOOST_TEST(code({"--shapes", file}) == kExitUsage);
+  BOOST_TEST(code({"--hold-out-families", file}) == kExitUsage);
+}
+
+BOOST_AUTO_TEST_CASE(every_type_that_help_names_is_one) {
+  for (const char* type : {"f32", "f16", "bf16", "i8", "e4m3", "e5m2"}) {
+    BOOST_TEST(test::run({"list", "--dtype", type}, {R"({"rows":[]})"}).exit_code == kExitOk, type);
+  }
+  Script none;
+  const std::string help = test::run(none, {"list", "--help"}).out;
+  BOOST_TEST(help.find("e4m3") != std::string::npos);
+  BOOST_TEST(help.find("fp8_e4m3") == std::string::npos);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(failures)
