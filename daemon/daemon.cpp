@@ -391,6 +391,10 @@ void Daemon::reload_if_asked() {
 }
 
 void Daemon::tick() {
+  if (const auto now = std::chrono::steady_clock::now(); !unstored_.empty() && now >= next_store_) {
+    next_store_ = now + kStoreAgain;
+    retry_store();
+  }
   supervisor_->tick();
 }
 
@@ -414,6 +418,9 @@ void Daemon::stop() {
   supervisor_->stop();
   retraining_->stop();
   flush_uses();
+  for (const auto& measured : std::exchange(unstored_, {})) {
+    store(measured);
+  }
   loop_.stop();
 }
 

@@ -19,6 +19,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -32,6 +33,8 @@
 #include <vector>
 
 namespace reformer::daemon {
+
+inline constexpr std::chrono::seconds kStoreAgain{5};  // after a failed write
 
 // The running daemon: puts the parts together. docs/daemon.md draws the way of a request and names
 // the threads. Threads: start(), run() and what is marked "loop" on the loop's thread; LiveDaemon's
@@ -72,6 +75,7 @@ class Daemon final : public LiveDaemon {
  private:
   struct PendingAnswer;
   struct ReplyTo;
+  struct Measured;
   struct Counters {
     std::uint64_t queries = 0, hits = 0, predicted = 0, abstained = 0, reports = 0, uses = 0;
     std::uint64_t verified = 0, verify_failed = 0;
@@ -123,7 +127,13 @@ class Daemon final : public LiveDaemon {
   void flush_uses();
 
   // verification.cpp
-  void on_record(core::Record record, const VerificationQueue::Pick& pick);       // loop
+  void on_record(core::Record record, const VerificationQueue::Pick& pick);  // loop
+  // Has it written; kept in memory and tried again where the store does not work. Loop.
+  void store(const std::shared_ptr<const Measured>& measured);
+  void on_stored(const std::shared_ptr<const Measured>& measured, const core::Status& stored);
+  void keep_for_later(const std::shared_ptr<const Measured>& measured);           // loop
+  void retry_store();                                                             // loop
+  core::Status put_measured(const std::shared_ptr<const Measured>& measured);     // storage thread
   void on_failure(const core::KeyHash& hash, const std::string& why);             // loop
   void tell_waiting(const core::KeyHash& hash, const std::string& error);         // loop
   void score(const core::Record& record, float probability, std::uint32_t pool);  // scorer thread
@@ -174,6 +184,9 @@ class Daemon final : public LiveDaemon {
   std::unordered_multimap<core::KeyHash, std::function<void(std::string)>, core::KeyHasher>
       waiting_;
   std::unordered_set<core::KeyHash, core::KeyHasher> forced_;
+  // Measured, but not stored yet because the store does not work; nothing is measured meanwhile.
+  std::deque<std::shared_ptr<const Measured>> unstored_;
+  std::chrono::steady_clock::time_point next_store_;  // when the first of them is tried again
 
   // Shared.
   std::mutex models_mutex_;

@@ -201,7 +201,7 @@ void Supervisor::tick() {
       give_way(*worker);
     }
   }
-  if (no_time || queue_.waiting() == 0 || now < hold_until_) {
+  if (no_time || !can_store_ || queue_.waiting() == 0 || now < hold_until_) {
     return;
   }
   Worker* free_worker = nullptr;

@@ -47,6 +47,9 @@ class Supervisor {
   // only_when_idle what runs on a GPU gives way.
   void hold();
   void release() { hold_until_ = {}; }  // somebody waits for a measurement
+  // No measurement begins while what is measured cannot be stored.
+  void set_can_store(bool can_store) { can_store_ = can_store; }
+  [[nodiscard]] bool can_store() const { return can_store_; }
   // No more work; running measurements go back to the queue; workers are killed.
   void stop();
   [[nodiscard]] bool can_measure() const;         // whether there is a timer at all
@@ -76,6 +79,7 @@ class Supervisor {
   std::vector<std::string> recorded_;
   bool gpu_ = false;
   bool stopped_ = false;
+  bool can_store_ = true;
   std::chrono::steady_clock::time_point held_since_{};
   std::chrono::steady_clock::time_point hold_until_{};
   std::uint64_t next_id_ = 1;

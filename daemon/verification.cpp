@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::uint64_t kReviewEvery = 20;    // verified problems ...
 constexpr std::uint64_t kReviewShare = 1000;  // ... and rows of the log / this: it is read whole
+constexpr std::size_t kMaxUnstored = 256;     // those beyond it are measured again
 
 }  // namespace
 
@@ -46,46 +47,110 @@ void Daemon::publish(const core::KeyHash& hash) {
   table_bytes_ = table_->bytes();
 }
 
+// What the worker brought, and all that is needed to write it, now or later.
+struct Daemon::Measured {
+  core::Record record;
+  core::KeyHash hash;
+  VerificationQueue::Pick pick;
+  storage::Database::Merge merge = storage::Database::Merge::kBetterFounded;
+  std::vector<core::Context> older;  // versions to compare with, newest first
+  double slower = 0;                 // than theirs by so much: worth an alarm
+};
+
 void Daemon::on_record(core::Record record, const VerificationQueue::Pick& pick) {
-  const core::KeyHash hash = core::hash_key(record.key);
-  const auto merge = forced_.erase(hash) > 0 ? storage::Database::Merge::kForce
-                                             : storage::Database::Merge::kBetterFounded;
-  const auto shared = std::make_shared<const core::Record>(std::move(record));
-  std::vector<core::Context> older;  // newest first
+  auto measured = std::make_shared<Measured>();
+  measured->hash = core::hash_key(record.key);
+  measured->pick = pick;
+  measured->slower = config_.drift_slowdown;
+  if (forced_.erase(measured->hash) > 0) {
+    measured->merge = storage::Database::Merge::kForce;
+  }
   for (const auto& [known, unused] : known_contexts_) {
-    if (known.device == shared->key.context.device &&
-        known.cudnn_version < shared->key.context.cudnn_version) {
-      older.push_back(known);
+    if (known.device == record.key.context.device &&
+        known.cudnn_version < record.key.context.cudnn_version) {
+      measured->older.push_back(known);
     }
   }
-  const double slower = config_.drift_slowdown;
-  const bool taken = storage_->try_submit([this, shared, hash, merge, older, pick, slower] {
-    const auto before = database_->find_record(hash);
-    const auto stored = database_->put_record(*shared, merge, storage::Durability::kSynced);
-    if (stored) {
-      publish(hash);
-      records_ += before && !*before ? 1 : 0;
-      look_for_slower_winner(*shared, before ? *before : std::nullopt, older, slower);
-      (void)scorer_->submit([this, shared, pick] { score(*shared, pick.probability, pick.pool); });
-    }
-    loop_.post([this, shared, hash, error = stored ? "" : stored.error().message] {
-      if (error.empty()) {
-        note_context(shared->key.context);
-        if (!shared->provenance.disturbed || !queue_->repeat_later(hash, std::time(nullptr))) {
-          queue_->finish(hash);
-        }
-        ++counters_.verified;
-        tell_waiting(hash, "");
-      } else {
-        spdlog::error("a measurement could not be stored: {}", error);
-        queue_->fail(hash, error);
-        on_failure(hash, error);
-      }
-    });
+  measured->record = std::move(record);
+  store(measured);
+}
+
+void Daemon::store(const std::shared_ptr<const Measured>& measured) {
+  const bool taken = storage_->try_submit([this, measured] {
+    loop_.post([this, measured, stored = put_measured(measured)] { on_stored(measured, stored); });
   });
   if (!taken) {
-    queue_->put_back(hash);  // measured again when the disk has caught up
+    keep_for_later(measured);  // until the disk has caught up
   }
+}
+
+core::Status Daemon::put_measured(const std::shared_ptr<const Measured>& measured) {
+  const core::Record& record = measured->record;
+  const auto before = database_->find_record(measured->hash);
+  const auto stored = database_->put_record(record, measured->merge, storage::Durability::kSynced);
+  if (!stored) {
+    return stored.error();
+  }
+  publish(measured->hash);
+  records_ += before && !*before ? 1 : 0;
+  look_for_slower_winner(
+      record, before ? *before : std::nullopt, measured->older, measured->slower);
+  (void)scorer_->submit([this, measured] {
+    score(measured->record, measured->pick.probability, measured->pick.pool);
+  });
+  return core::ok_status();
+}
+
+void Daemon::on_stored(const std::shared_ptr<const Measured>& measured,
+                       const core::Status& stored) {
+  const core::KeyHash& hash = measured->hash;
+  if (stored) {
+    note_context(measured->record.key.context);
+    if (!measured->record.provenance.disturbed || !queue_->repeat_later(hash, std::time(nullptr))) {
+      queue_->finish(hash);
+    }
+    ++counters_.verified;
+    tell_waiting(hash, "");
+    retry_store();
+  } else if (stored.error().code == core::ErrorCode::kInvalidArgument) {  // the record's own fault
+    spdlog::error("a measurement could not be stored: {}", stored.error().message);
+    queue_->fail(hash, stored.error().message);
+    on_failure(hash, stored.error().message);
+  } else {
+    if (supervisor_->can_store()) {
+      spdlog::error("a measurement could not be stored: {}; no more until that works",
+                    stored.error().message);
+    }
+    tell_waiting(hash, "measured, but not stored yet: " + stored.error().message);
+    keep_for_later(measured);
+  }
+}
+
+// The job stays marked as running, so that it is not measured twice.
+void Daemon::keep_for_later(const std::shared_ptr<const Measured>& measured) {
+  supervisor_->set_can_store(false);
+  next_store_ = std::chrono::steady_clock::now() + kStoreAgain;
+  if (unstored_.size() < kMaxUnstored) {
+    unstored_.push_back(measured);
+    return;
+  }
+  if (measured->merge == storage::Database::Merge::kForce) {
+    forced_.insert(measured->hash);
+  }
+  queue_->put_back(measured->hash);
+}
+
+void Daemon::retry_store() {
+  if (unstored_.empty()) {
+    if (!supervisor_->can_store()) {
+      spdlog::info("measurements can be stored again");
+      supervisor_->set_can_store(true);
+    }
+    return;
+  }
+  const auto first = unstored_.front();
+  unstored_.pop_front();
+  store(first);
 }
 
 void Daemon::on_failure(const core::KeyHash& hash, const std::string& why) {

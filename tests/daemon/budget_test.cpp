@@ -4,6 +4,8 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <csignal>
 #include <ctime>
@@ -268,6 +270,30 @@ done
   BOOST_TEST(status["queue"]["length"] == 1);
   BOOST_TEST(status["queue"]["quarantined"] == 0);
   BOOST_TEST(status["workers"][0]["failed"] == 0);
+}
+
+// A file size limit is to the daemon what a full disk is.
+BOOST_AUTO_TEST_CASE(what_a_full_disk_refuses_is_stored_later_and_not_measured_again) {
+  set_delay("0.01");
+  const RunningDaemon daemon(folder, arguments({"--max-gpu-share", "1"}));
+  TestClient client(daemon.socket());
+  client.query(sample_problem(64));
+  BOOST_REQUIRE(has_records(client, 1));
+  const rlimit full{100, RLIM_INFINITY};
+  BOOST_REQUIRE(::prlimit(daemon.pid(), RLIMIT_FSIZE, &full, nullptr) == 0);
+  for (const int channels : {72, 80, 88}) {
+    client.query(sample_problem(channels));
+  }
+  const auto queue = [&] { return client.admin({{"request", "status"}})["queue"]; };
+  BOOST_REQUIRE(eventually([&] { return queue()["unstored"] > 0; }));
+  BOOST_TEST(queue()["quarantined"] == 0);
+  BOOST_TEST(queue()["length"] == 3);
+  const rlimit enough{RLIM_INFINITY, RLIM_INFINITY};
+  BOOST_REQUIRE(::prlimit(daemon.pid(), RLIMIT_FSIZE, &enough, nullptr) == 0);
+  BOOST_TEST(has_records(client, 4));
+  BOOST_TEST(eventually([&] { return queue()["length"] == 0; }));
+  BOOST_TEST(queue()["unstored"] == 0);
+  BOOST_TEST(log().size() == 4U);  // each once
 }
 
 BOOST_AUTO_TEST_CASE(quarantine_survives_a_restart) {
