@@ -50,6 +50,27 @@ bool load(void* library, DriverFunctions& f) {
          REFORMER_FIND(event_elapsed, cuEventElapsedTime);
 }
 
+// Numbers, because older headers lack some of the names.
+bool leaves_context_unusable(int result) {
+  switch (result) {
+    case 201:  // INVALID_CONTEXT
+    case 214:  // ECC_UNCORRECTABLE
+    case 220:  // NVLINK_UNCORRECTABLE
+    case 226:  // CONTAINED
+    case 700:  // ILLEGAL_ADDRESS
+    case 702:  // LAUNCH_TIMEOUT
+    case 709:  // CONTEXT_IS_DESTROYED
+    case 710:  // ASSERT
+    case 721:  // TENSOR_MEMORY_LEAK
+    case 806:  // MPS_RPC_FAILURE
+    case 810:  // MPS_CLIENT_TERMINATED
+    case 999:  // UNKNOWN
+      return true;
+    default:
+      return result >= 714 && result <= 719;  // HARDWARE_STACK_ERROR to LAUNCH_FAILED
+  }
+}
+
 }  // namespace
 
 core::Error cuda_error(const DriverFunctions& functions, const std::string& what, CUresult result) {
@@ -60,7 +81,7 @@ core::Error cuda_error(const DriverFunctions& functions, const std::string& what
   core::ErrorCode code = core::ErrorCode::kUnavailable;
   if (result == CUDA_ERROR_OUT_OF_MEMORY) {
     code = core::ErrorCode::kExhausted;
-  } else if (result >= CUDA_ERROR_ILLEGAL_ADDRESS && result <= CUDA_ERROR_LAUNCH_FAILED) {
+  } else if (leaves_context_unusable(result)) {
     code = core::ErrorCode::kInternal;
   }
   return core::make_error(code, what + ": " + name);

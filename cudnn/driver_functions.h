@@ -42,8 +42,9 @@ struct DriverFunctions {
   decltype(&::cuEventElapsedTime) event_elapsed = nullptr;
 };
 
-// kInternal for a fault that leaves the context unusable (illegal address, launch failure), so that
-// the process must end; kExhausted for want of memory; else kUnavailable.
+// kInternal for a fault that leaves the context unusable (illegal address, launch failure, memory
+// or link errors, unknown), so that the process must end; kExhausted for want of memory; else
+// kUnavailable: the call was refused, or there is no such GPU.
 [[nodiscard]] core::Error cuda_error(const DriverFunctions& functions,
                                      const std::string& what,
                                      CUresult result);

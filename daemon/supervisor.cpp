@@ -125,7 +125,7 @@ void Supervisor::start(Worker& worker) {
     command.uid = worker.uid;
     command.gid = user != nullptr ? user->pw_gid : worker.uid;
   }
-  worker.greeted = worker.ending = false;
+  worker.greeted = worker.ending = worker.leaving = false;
   worker.restarts += worker.started_before ? 1 : 0;
   worker.started_before = true;
   auto process =
@@ -166,7 +166,7 @@ void Supervisor::give_way(Worker& worker) {
 // Whether it is free, and its GPU too: two at once would measure each other.
 bool Supervisor::may_measure(const Worker& worker) const {
   const Time now = clock_();
-  if (worker.pick || worker.ending || now < worker.not_before) {
+  if (worker.pick || worker.ending || worker.leaving || now < worker.not_before) {
     return false;
   }
   if (!recorded_.empty()) {
@@ -185,9 +185,10 @@ void Supervisor::tick() {
     if (!worker->process) {
       continue;
     }
-    const bool waiting = worker->pick.has_value() || !worker->greeted || worker->ending;
+    const bool waiting =
+        worker->pick.has_value() || !worker->greeted || worker->ending || worker->leaving;
     if (waiting && now > worker->deadline) {
-      worker->process->kill("it did not answer in time");
+      end(*worker, "it did not answer in time");
     } else if (!waiting &&
                now - worker->idle_since > std::chrono::milliseconds(config_.worker_idle_ms)) {
       worker->ending = true;

@@ -65,6 +65,9 @@ class Supervisor {
   void on_line(Worker& worker, std::string_view line);
   void on_reply(Worker& worker, const nlohmann::json& reply);
   void on_exit(Worker& worker, const std::string& why);
+  void on_error(Worker& worker, const std::string& error, const std::string& why);
+  void on_gone(Worker& worker, const core::KeyHash& hash, const std::string& why);
+  void end(Worker& worker, const std::string& why);
   void blame(Worker& worker, const std::string& why);
   void end_job(Worker& worker);
   void give_way(Worker& worker);

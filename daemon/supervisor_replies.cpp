@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -18,10 +19,25 @@ using nlohmann::json;
 
 constexpr std::chrono::milliseconds kLongestBackOff = 60s;
 constexpr std::chrono::milliseconds kLongestBusyPause = 8s;
+constexpr std::int64_t kGonePause = 60;  // seconds, for a problem during which the GPU was gone
+constexpr std::size_t kMaxGone = 1024;
+constexpr std::size_t kMaxReasonBytes = 500;  // of what a worker says; it is kept on disk
 
 std::string text_of(const json& object, const char* name) {
   const auto found = object.find(name);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+// Whole characters of UTF-8.
+std::string shortened(std::string text) {
+  if (text.size() > kMaxReasonBytes) {
+    std::size_t end = kMaxReasonBytes;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) {
+      --end;
+    }
+    text.resize(end);
+  }
+  return text;
 }
 
 }  // namespace
@@ -53,11 +69,11 @@ void Supervisor::feed(Worker& worker) {
 void Supervisor::on_line(Worker& worker, std::string_view line) {
   const json reply = json::parse(line, nullptr, false);
   if (!reply.is_object()) {
-    worker.process->kill("it wrote garbage");
+    end(worker, "it wrote garbage");
   } else if (!worker.greeted) {
     const auto protocol = reply.find("protocol");
     if (protocol == reply.end() || *protocol != 1) {
-      worker.process->kill("it speaks another protocol");
+      end(worker, "it speaks another protocol");
       return;
     }
     worker.greeted = true;
@@ -72,16 +88,16 @@ void Supervisor::on_line(Worker& worker, std::string_view line) {
 void Supervisor::on_reply(Worker& worker, const json& reply) {
   const auto id = reply.find("id");
   if (!worker.pick || id == reply.end() || *id != worker.id) {
-    worker.process->kill("it answered what was not asked");
+    end(worker, "it answered what was not asked");
     return;
   }
-  const core::KeyHash hash = core::hash_key(worker.pick->job.key);
   if (const auto found = reply.find("record"); found != reply.end()) {
     auto record = interchange::record_from_json(found->dump());
     const bool usable = record && record->key == worker.pick->job.key && core::fastest(*record);
     if (!usable) {
-      worker.process->kill(!record ? "it sent a bad record: " + record.error().message
-                                   : "it sent a record of something else");
+      end(worker,
+          !record ? "it sent a bad record: " + record.error().message
+                  : "it sent a record of something else");
       return;
     }
     record->provenance.source = worker.timer == "recorded" ? "recorded" : "worker";
@@ -95,13 +111,21 @@ void Supervisor::on_reply(Worker& worker, const json& reply) {
     return;
   }
   const std::string error = text_of(reply, "error");
-  const std::string why = error + ": " + text_of(reply, "message");
+  on_error(worker, error, shortened(error + ": " + text_of(reply, "message")));
+}
+
+void Supervisor::on_error(Worker& worker, const std::string& error, const std::string& why) {
+  const core::KeyHash hash = core::hash_key(worker.pick->job.key);
   const bool told = worker.giving_way;
   end_job(worker);
   if (error == "busy") {  // the GPU, not the problem
     worker.not_before = clock_() + worker.busy_pause;
     worker.busy_pause = told ? kBusyPause : std::min(worker.busy_pause * 2, kLongestBusyPause);
     queue_.put_back(hash);
+    return;
+  }
+  if (error == "unavailable") {
+    on_gone(worker, hash, why);
     return;
   }
   ++worker.failed;
@@ -111,7 +135,34 @@ void Supervisor::on_reply(Worker& worker, const json& reply) {
   }
   spdlog::info("verification of {} failed: {}", core::format_hash(hash), why);
   events_.on_failure(hash, why);
+  if (error == "failed") {
+    end(worker, why);  // its GPU faulted: it ends by itself
+  }
   tick();
+}
+
+// The GPU or the library is gone, which is not the problem's fault: it waits, others are tried, and
+// the worker is started again with back-off. Unless others were measured since it happened with
+// this problem before: then it is the problem.
+void Supervisor::on_gone(Worker& worker, const core::KeyHash& hash, const std::string& why) {
+  if (worker.gone_at.size() >= kMaxGone) {
+    worker.gone_at.clear();
+  }
+  const auto [at, is_new] = worker.gone_at.try_emplace(hash, worker.done);
+  if (!is_new && worker.done > at->second) {
+    worker.gone_at.erase(at);
+    ++worker.failed;
+    queue_.fail(hash, why);
+    events_.on_failure(hash, why);
+  } else {
+    queue_.put_back(hash, std::time(nullptr) + kGonePause);
+  }
+  end(worker, why);
+}
+
+void Supervisor::end(Worker& worker, const std::string& why) {
+  worker.leaving = true;
+  worker.process->kill(why);
 }
 
 // After a measurement the GPU rests, so that measuring takes at most max_gpu_share of the time.
@@ -149,7 +200,7 @@ void Supervisor::blame(Worker& worker, const std::string& why) {
 void Supervisor::on_exit(Worker& worker, const std::string& why) {
   const bool expected = worker.ending || stopped_;
   worker.process.reset();
-  worker.ending = false;
+  worker.ending = worker.leaving = false;
   if (stopped_) {
     return;
   }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 
 // What the supervisor knows of a worker. Private to daemon/supervisor*.cpp.
 namespace reformer::daemon {
@@ -32,7 +33,10 @@ struct Supervisor::Worker {
   std::uint64_t done = 0;
   std::uint64_t failed = 0;
   std::uint64_t restarts = 0;
-  bool ending = false;
+  // Problems during which the GPU was gone, with `done` at that time.
+  std::unordered_map<core::KeyHash, std::uint64_t, core::KeyHasher> gone_at;
+  bool ending = false;      // idle: its input is closed
+  bool leaving = false;     // it ends or is killed after a failure: gets no more work
   bool giving_way = false;  // it has been told to
   bool started_before = false;
 };

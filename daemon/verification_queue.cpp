@@ -170,9 +170,10 @@ void VerificationQueue::fail(const core::KeyHash& hash, const std::string& why) 
   changes_.put(entry.job);
 }
 
-void VerificationQueue::put_back(const core::KeyHash& hash) {
+void VerificationQueue::put_back(const core::KeyHash& hash, std::int64_t not_before_s) {
   if (const auto found = entries_.find(hash); found != entries_.end()) {
     found->second.running = false;
+    found->second.not_before_s = std::max(found->second.not_before_s, not_before_s);
   }
 }
 

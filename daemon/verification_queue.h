@@ -54,7 +54,8 @@ class VerificationQueue {
   // The problem failed for good, or did something to its worker: once more, then quarantine.
   void fail(const core::KeyHash& hash, const std::string& why);
   // Not the problem's fault (worker busy, shutting down): waits again, no attempt counted.
-  void put_back(const core::KeyHash& hash);
+  // `not_before_s`: not picked until then, so that others get their turn.
+  void put_back(const core::KeyHash& hash, std::int64_t not_before_s = 0);
 
   // It was measured, but on a GPU that was disturbed: once more when some time has passed. False if
   // it has been repeated often enough; then it is still running.

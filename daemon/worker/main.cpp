@@ -30,7 +30,7 @@ namespace core = reformer::core;
 
 constexpr std::size_t kMaxLineBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxQueued = 64;
-constexpr int kExitGpuFault = 3;  // the supervisor restarts, and counts it against the problem
+constexpr int kExitGpuFault = 3;  // the supervisor starts another one
 
 // Lines from stdin, read on a thread of its own so that a cancellation arrives during a
 // measurement.
@@ -115,6 +115,12 @@ bool send(const std::string& line) {
          std::fputc('\n', stdout) != EOF && std::fflush(stdout) == 0;
 }
 
+// After a fault nothing works in this process any more, and a GPU that is gone comes back to
+// another one at best.
+bool ends_the_worker(core::ErrorCode code, bool recorded) {
+  return code == core::ErrorCode::kInternal || (code == core::ErrorCode::kUnavailable && !recorded);
+}
+
 int serve(Timer& timer) {
   if (!send(format_hello(timer))) {
     return 1;
@@ -137,7 +143,7 @@ int serve(Timer& timer) {
                      : format_error(job.id, record.error(), recorded))) {
       return 1;
     }
-    if (!record && record.error().code == core::ErrorCode::kInternal) {
+    if (!record && ends_the_worker(record.error().code, recorded)) {
       _exit(kExitGpuFault);  // destructors would call into a dead context
     }
   }

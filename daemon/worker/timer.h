@@ -36,8 +36,9 @@ class Timer {
   [[nodiscard]] virtual std::optional<core::Context> context() const = 0;
   [[nodiscard]] virtual std::string library() const = 0;
   // Every candidate of the problem, timed. Errors: kUnsupported (cuDNN cannot do it), kUnavailable
-  // (not recorded), kExhausted (memory), kTimeout (longer than max_time), kDenied (gave way:
-  // cancelled, or others use the GPU), kInternal (the GPU faulted: this process must end).
+  // (not recorded; else the GPU is gone: this process must end), kExhausted (memory), kTimeout
+  // (longer than max_time), kDenied (gave way: cancelled, or others use the GPU), kInternal (the
+  // GPU faulted: this process must end).
   virtual core::Result<core::Record> measure(const Job& job,
                                              const std::atomic<bool>& cancelled) = 0;
 };

@@ -1,0 +1,147 @@
+// What a failing GPU, library or worker does to the problems that wait: nothing that is not theirs.
+#include "core/problem_text.h"
+#include "tests/daemon/running_daemon.h"
+
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <fstream>
+
+using namespace reformer;
+using namespace reformer::testing;
+namespace wire = core::wire;
+using nlohmann::json;
+
+namespace {
+
+// A worker that logs its starts and requests, then does as `body` says: $id and $channels are of
+// the request, `ok` answers with a record, `error WORD` with a failure.
+std::string worker_program(const std::string& body) {
+  return R"sh(#!/bin/sh
+arguments="$*"
+cd "$(dirname "$0")"
+echo "start $arguments" >> log
+error() { printf '%s\n' '{"id":'"$id"',"error":"'"$1"'","message":"CUDA_ERROR_X"}'; }
+ok() { printf '%s\n' '{"id":'"$id,$(sed "s/12345/$channels/g" record)"'}'; }
+greet() {
+  printf '%s\n' '{"hello":1,"protocol":1,"pid":1,"cudnn":91900,"device":"NVIDIA H200/sm90/132","timer":"gpu"}'
+}
+requests() {
+  while read -r line; do
+    id=$(printf '%s' "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
+    channels=$(printf '%s' "$line" | sed 's/.* c\([0-9]*\) .*/\1/')
+    echo "ask $channels" >> log
+    handle
+  done
+}
+)sh" + body;
+}
+
+struct Fixture {
+  Fixture() { folder.write("record", "\"record\":" + sample_line(12345, 10)); }
+  [[nodiscard]] std::vector<std::string> arguments(const std::string& body,
+                                                   std::vector<std::string> more = {}) const {
+    const auto worker = folder.write("worker", worker_program(body), true);
+    std::vector<std::string> all{"--timer",
+                                 "gpu",
+                                 "--worker",
+                                 worker.string(),
+                                 "--verify-after-ms",
+                                 "0",
+                                 "--max-gpu-share",
+                                 "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  // Lines of the worker's log that begin so.
+  [[nodiscard]] std::size_t logged(const std::string& begin) const {
+    std::ifstream file(folder.path() / "log");
+    std::size_t count = 0;
+    for (std::string line; std::getline(file, line);) {
+      count += line.starts_with(begin) ? 1 : 0;
+    }
+    return count;
+  }
+  static json status(TestClient& client) { return client.admin({{"request", "status"}}); }
+  // Asks for a problem as a client whose library and GPU are these.
+  static void ask(TestClient& client, int channels, const std::string& library, int gpu) {
+    const auto context =
+        client.ask<wire::ContextId>(wire::ContextMessage{recorded_context(), library, gpu});
+    BOOST_REQUIRE(context.has_value());
+    wire::Query query;
+    query.context_id = context->id;
+    query.problems = {core::parse_problem(sample_problem(channels)).value()};
+    BOOST_REQUIRE(client.ask<wire::Answer>(query).has_value());
+  }
+  Folder folder;
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(worker_failures, Fixture)
+
+BOOST_AUTO_TEST_CASE(
+    a_gpu_that_is_gone_blames_no_problem_and_starts_its_worker_less_and_less_often) {
+  const RunningDaemon daemon(folder,
+                             arguments("handle() { error unavailable; }\ngreet; requests\n"));
+  TestClient client(daemon.socket());
+  for (const int channels : {64, 72, 80, 88}) {
+    client.query(sample_problem(channels));
+  }
+  BOOST_REQUIRE(eventually([&] { return logged("ask") == 4; }));
+  BOOST_TEST(eventually([&] { return status(client)["workers"][0]["state"] == "stopped"; }));
+  const json now = status(client);
+  BOOST_TEST(now["queue"]["length"] == 4);
+  BOOST_TEST(now["queue"]["quarantined"] == 0);
+  BOOST_TEST(now["workers"][0]["failed"] == 0);
+  BOOST_TEST(now["workers"][0]["restarts"] == 3);  // a new process for each
+}
+
+BOOST_AUTO_TEST_CASE(no_innocent_problem_is_given_to_a_worker_that_is_about_to_end) {
+  const RunningDaemon daemon(folder, arguments(R"sh(
+handle() {
+  if [ "$channels" = 64 ]; then error failed; sleep 0.5; exit 3; fi
+  ok
+}
+greet; requests
+)sh"));
+  TestClient client(daemon.socket());
+  (void)client.greet();
+  client.query(sample_problem(64));
+  client.query(sample_problem(72));
+  client.query(sample_problem(80));
+  BOOST_TEST(eventually([&] {
+    const json now = status(client);
+    return now["records"] == 2 && now["queue"]["quarantined"] == 1;
+  }));
+  BOOST_TEST(status(client)["workers"][0]["failed"] == 2);
+  BOOST_TEST(logged("ask 64") == 2U);
+  BOOST_TEST(logged("ask") == 4U);
+}
+
+// The GPU is there for others: it is the problem.
+BOOST_AUTO_TEST_CASE(a_problem_during_which_alone_the_gpu_is_gone_is_not_tried_for_ever) {
+  const RunningDaemon daemon(
+      folder,
+      arguments("handle() { if [ $channels = 64 ]; then error unavailable; else ok; fi; }\n"
+                "greet; requests\n"));
+  TestClient client(daemon.socket());
+  const auto force = [&] {
+    // An administrator does not wait for its minute.
+    return client.admin({{"request", "verify"},
+                         {"problem", sample_problem(64)},
+                         {"device", "NVIDIA H200/sm90/132"},
+                         {"cudnn", 91900}});
+  };
+  int asked = 0;
+  for (const int channels : {72, 80, 88}) {
+    force();
+    ++asked;
+    BOOST_REQUIRE(eventually([&] { return logged("ask 64") == static_cast<std::size_t>(asked); }));
+    client.query(sample_problem(channels));
+    BOOST_REQUIRE(eventually([&] { return status(client)["records"] == asked; }));
+  }
+  BOOST_TEST(status(client)["workers"][0]["failed"] == 1);  // at the second; then counted anew
+}
+
+BOOST_AUTO_TEST_SUITE_END()
