@@ -24,7 +24,6 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <span>
 #include <string>
 #include <thread>
@@ -123,6 +122,7 @@ class Daemon final : public LiveDaemon {
       const core::Problem& problem,
       const core::Constraints& constraints,
       std::size_t max_entries) const;
+  void choose_library(const PendingAnswer& pending, storage::QueuedJob& job) const;
   void enqueue(const PendingAnswer& pending, std::size_t index, const core::Decision& answer);
   void flush_uses();
 
@@ -179,7 +179,8 @@ class Daemon final : public LiveDaemon {
   bool table_complete_ = false;
   bool reload_asked_ = false;  // by a signal, and not yet begun
   std::vector<std::pair<core::Context, std::uint64_t>> known_contexts_;  // with their hashes
-  std::set<std::string> trusted_libraries_;
+  // What clients named, with the file that it leads to and that only root can change.
+  std::unordered_map<std::string, std::string> trusted_libraries_;
   std::unordered_map<core::KeyHash, storage::UseStatistics, core::KeyHasher> pending_uses_;
   std::unordered_multimap<core::KeyHash, std::function<void(std::string)>, core::KeyHasher>
       waiting_;

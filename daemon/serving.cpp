@@ -1,10 +1,10 @@
 // The loop's side of queries, reports and administrative requests.
 #include "daemon/daemon.h"
+#include "daemon/trusted_library.h"
 
 #include <grp.h>
 #include <pwd.h>
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -46,13 +46,6 @@ bool in_group(std::uint32_t uid, std::uint32_t gid, const std::string& name) {
   return std::find(groups.begin(), groups.begin() + count, id) != groups.begin() + count;
 }
 
-// A library that only root could have put there: what it measures may answer everyone.
-bool only_root_can_change(const std::string& path) {
-  struct stat file {};
-  return ::stat(path.c_str(), &file) == 0 && S_ISREG(file.st_mode) && file.st_uid == 0 &&
-         (file.st_mode & (S_IWGRP | S_IWOTH)) == 0;
-}
-
 // GPU time of one execution at a tenth of a large GPU's rate, plus a launch: only to order work.
 double rough_us(const core::Problem& problem) {
   return 3 + core::flops(problem) / 50e6;
@@ -80,15 +73,35 @@ struct Daemon::PendingAnswer {
 };
 
 void Daemon::on_context(const ClientContext& context) {
-  if (context.library.empty() || trusted_libraries_.contains(context.library) ||
-      trusted_libraries_.size() >= kMaxTrustedLibraries) {
+  if (context.library.empty() || trusted_libraries_.contains(context.library)) {
     return;
   }
   (void)storage_->try_submit([this, path = context.library] {
-    if (only_root_can_change(path)) {
-      loop_.post([this, path] { trusted_libraries_.insert(path); });
+    if (const auto file = trusted_library(path)) {
+      loop_.post([this, path, file = *file] {
+        if (trusted_libraries_.size() >= kMaxTrustedLibraries) {
+          trusted_libraries_.clear();  // others are looked at again when they are named
+        }
+        trusted_libraries_.emplace(path, file);
+      });
     }
   });
+}
+
+// What the worker that measures the job is to load, and as whom. Nothing in particular where the
+// client's user may not say so: any library of that version does.
+void Daemon::choose_library(const PendingAnswer& pending, storage::QueuedJob& job) const {
+  const std::string& named = pending.context.library;
+  const auto& allowed = config_.allowed_libraries;
+  job.uid = pending.uid;
+  if (pending.uid == ::getuid() ||
+      std::find(allowed.begin(), allowed.end(), named) != allowed.end()) {
+    job.library = named;
+  } else if (const auto trusted = trusted_libraries_.find(named);
+             trusted != trusted_libraries_.end()) {
+    job.library = trusted->second;
+    job.uid = kTrustedLibrary;
+  }
 }
 
 // What is measured and asked for without constraints is copied from the table as it is.
@@ -267,14 +280,8 @@ void Daemon::enqueue(const PendingAnswer& pending,
   }
   storage::QueuedJob job;
   job.key = {pending.context.context, pending.query.problems[index]};
-  const std::string& library = pending.context.library;
-  const auto& allowed = config_.allowed_libraries;
-  if (pending.uid == ::getuid() || trusted_libraries_.contains(library) ||
-      std::find(allowed.begin(), allowed.end(), library) != allowed.end()) {
-    job.library = library;
-  }
+  choose_library(pending, job);
   job.gpu = pending.context.gpu;
-  job.uid = pending.uid;
   job.queued_at_s = std::time(nullptr);
   const double doubt = answer.source == core::Source::kAbstain ? 0.2 : 1 - answer.confidence;
   job.predicted_gain_us = static_cast<float>(doubt * rough_us(job.key.problem));

@@ -1,5 +1,6 @@
 #include "core/problem_text.h"
 #include "daemon/supervisor_worker.h"
+#include "daemon/trusted_library.h"
 
 #include <pwd.h>
 #include <spdlog/spdlog.h>
@@ -19,6 +20,7 @@ using Time = std::chrono::steady_clock::time_point;
 using nlohmann::json;
 
 constexpr std::size_t kMaxWorkers = 16;
+constexpr std::size_t kMaxRefused = 1024;
 constexpr std::chrono::seconds kLongestHold = 30s;
 
 std::string find_worker(const Config& config) {
@@ -62,6 +64,7 @@ Supervisor::~Supervisor() = default;
 
 void Supervisor::configure(const Config& config) {
   config_ = config;
+  refused_.clear();
   program_ = find_worker(config);
 }
 
@@ -74,22 +77,32 @@ bool Supervisor::paused() const {
   return stopped_ || !can_measure() || (quiet && *quiet);
 }
 
-// A worker loads what a client names only as that client's user, or if the administrator says so.
-bool Supervisor::library_allowed(const storage::QueuedJob& job) const {
+// A worker loads what a client names only as that client's user, if root alone could have put it
+// there, or if the administrator says so. Else the job is measured with the daemon's own library.
+Supervisor::Place Supervisor::place_of(const storage::QueuedJob& job) const {
+  const std::uint32_t own = ::getuid();
+  if (!recorded_.empty()) {  // they need neither a library nor a GPU: one worker replays for all
+    return {{}, 0, own, false};
+  }
+  const int gpu = std::max(0, job.gpu);
   const auto& allowed = config_.allowed_libraries;
-  return job.library.empty() || job.uid == ::getuid() || ::getuid() == 0 ||
-         std::find(allowed.begin(), allowed.end(), job.library) != allowed.end();
+  if (job.library.empty() ||
+      std::find(allowed.begin(), allowed.end(), job.library) != allowed.end()) {
+    return {job.library, gpu, own, false};
+  }
+  if (job.uid == kTrustedLibrary) {
+    return refused_.contains(job.library) ? Place{{}, gpu, own, false}
+                                          : Place{job.library, gpu, own, true};
+  }
+  return job.uid == own || own == 0 ? Place{job.library, gpu, job.uid, false}
+                                    : Place{{}, gpu, own, false};
 }
 
 Supervisor::Worker* Supervisor::worker_for(const storage::QueuedJob& job) {
-  // Recorded measurements need neither a library nor a GPU: one worker replays them for all.
-  const std::string library = recorded_.empty() ? job.library : std::string();
-  const int gpu = recorded_.empty() ? std::max(0, job.gpu) : 0;
-  const auto& allowed = config_.allowed_libraries;
-  const bool listed = std::find(allowed.begin(), allowed.end(), library) != allowed.end();
-  const std::uint32_t uid = library.empty() || listed ? ::getuid() : job.uid;
+  const Place place = place_of(job);
   for (const auto& worker : workers_) {
-    if (worker->library == library && worker->gpu == gpu && worker->uid == uid) {
+    if (worker->gpu == place.gpu && worker->uid == place.uid && worker->trusted == place.trusted &&
+        worker->library == place.library) {
       return worker.get();
     }
   }
@@ -102,10 +115,24 @@ Supervisor::Worker* Supervisor::worker_for(const storage::QueuedJob& job) {
     workers_.erase(unused);
   }
   auto worker = std::make_unique<Worker>();
-  worker->library = library;
-  worker->gpu = gpu;
-  worker->uid = uid;
+  worker->library = place.library;
+  worker->gpu = place.gpu;
+  worker->uid = place.uid;
+  worker->trusted = place.trusted;
   return workers_.emplace_back(std::move(worker)).get();
+}
+
+// A trusted library is looked at again: some calls of the file system, a moment before a fork.
+bool Supervisor::may_load(const Worker& worker) {
+  if (!worker.trusted || trusted_library(worker.library) == worker.library) {
+    return true;
+  }
+  spdlog::warn("library \"{}\" is not loaded: not only root can change it", worker.library);
+  if (refused_.size() >= kMaxRefused) {
+    refused_.clear();
+  }
+  refused_.insert(worker.library);
+  return false;
 }
 
 void Supervisor::start(Worker& worker) {
@@ -207,11 +234,15 @@ void Supervisor::tick() {
   }
   Worker* free_worker = nullptr;
   const auto eligible = [&](const storage::QueuedJob& job) {
-    Worker* worker = library_allowed(job) ? worker_for(job) : nullptr;
+    const Worker* worker = worker_for(job);
     return worker != nullptr && may_measure(*worker);
   };
   while (auto pick = queue_.pick(std::time(nullptr), eligible)) {
     free_worker = worker_for(pick->job);
+    if (!free_worker->process && !may_load(*free_worker)) {
+      queue_.put_back(core::hash_key(pick->job.key));
+      continue;  // with the daemon's own
+    }
     free_worker->pick = std::move(pick);
     if (!free_worker->process) {
       start(*free_worker);

@@ -11,7 +11,9 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace reformer::daemon {
@@ -58,8 +60,16 @@ class Supervisor {
  private:
   struct Worker;
   [[nodiscard]] bool paused() const;
+  // Which worker measures a job. `library` points into the job or is empty: the daemon's own.
+  struct Place {
+    std::string_view library;
+    int gpu = 0;
+    std::uint32_t uid = 0;
+    bool trusted = false;  // as long as only root can change it
+  };
+  [[nodiscard]] Place place_of(const storage::QueuedJob& job) const;
   [[nodiscard]] Worker* worker_for(const storage::QueuedJob& job);
-  [[nodiscard]] bool library_allowed(const storage::QueuedJob& job) const;
+  [[nodiscard]] bool may_load(const Worker& worker);
   void start(Worker& worker);
   void feed(Worker& worker);
   void on_line(Worker& worker, std::string_view line);
@@ -80,6 +90,7 @@ class Supervisor {
   Clock clock_;
   std::string program_;
   std::vector<std::string> recorded_;
+  std::set<std::string, std::less<>> refused_;  // libraries that are not root's alone any more
   bool gpu_ = false;
   bool stopped_ = false;
   bool can_store_ = true;

@@ -19,6 +19,7 @@ struct Supervisor::Worker {
   std::string library;
   int gpu = 0;
   std::uint32_t uid = 0;
+  bool trusted = false;  // `library` is root's
   std::unique_ptr<WorkerProcess> process;
   bool greeted = false;
   std::string timer;

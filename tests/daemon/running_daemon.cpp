@@ -58,7 +58,9 @@ std::filesystem::path Folder::write(const std::string& name,
   return file;
 }
 
-RunningDaemon::RunningDaemon(const Folder& folder, std::vector<std::string> arguments)
+RunningDaemon::RunningDaemon(const Folder& folder,
+                             std::vector<std::string> arguments,
+                             std::optional<uid_t> user)
     : log_(folder.path() / "log"), socket_((folder.path() / "socket").string()) {
   std::vector<std::string> fixed{
       REFORMERD, "--foreground", "--state-dir", (folder.path() / "state").string()};
@@ -78,6 +80,9 @@ RunningDaemon::RunningDaemon(const Folder& folder, std::vector<std::string> argu
   if (pid_ == 0) {
     const int log = ::open(log_.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
     ::dup2(log, STDERR_FILENO);
+    if (user && (::setgid(*user) != 0 || ::setuid(*user) != 0)) {
+      ::_exit(126);
+    }
     ::execv(raw[0], raw.data());
     ::_exit(127);
   }

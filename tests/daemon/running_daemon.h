@@ -39,7 +39,10 @@ class Folder {
 class RunningDaemon {
  public:
   // Adds --state-dir and --socket below `folder`; returns once it answers or has ended.
-  RunningDaemon(const Folder& folder, std::vector<std::string> arguments);
+  // `user`: whom it runs as, where root starts it.
+  RunningDaemon(const Folder& folder,
+                std::vector<std::string> arguments,
+                std::optional<uid_t> user = std::nullopt);
   ~RunningDaemon();  // SIGKILL if it still runs
   RunningDaemon(const RunningDaemon&) = delete;
   RunningDaemon& operator=(const RunningDaemon&) = delete;

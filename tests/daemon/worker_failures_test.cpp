@@ -1,8 +1,12 @@
 // What a failing GPU, library or worker does to the problems that wait: nothing that is not theirs.
 #include "core/problem_text.h"
+#include "daemon/trusted_library.h"
+#include "storage/database.h"
 #include "tests/daemon/running_daemon.h"
 
 #include <boost/test/unit_test.hpp>
+
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -117,6 +121,53 @@ greet; requests
   BOOST_TEST(status(client)["workers"][0]["failed"] == 2);
   BOOST_TEST(logged("ask 64") == 2U);
   BOOST_TEST(logged("ask") == 4U);
+}
+
+// As the unit file has it: the daemon is nobody, the library is root's, and its users are others.
+BOOST_AUTO_TEST_CASE(a_library_of_root_is_loaded_for_everyone_and_by_its_own_name) {
+  if (::geteuid() != 0) {
+    BOOST_TEST_MESSAGE("SKIPPED: only root can be another user");
+    return;
+  }
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::all);
+  const auto link = folder.path() / "library.so";
+  std::filesystem::create_symlink("/bin/sh", link);
+  const auto all = arguments("handle() { ok; }\ngreet; requests\n");
+  std::filesystem::permissions(folder.path() / "worker", std::filesystem::perms::all);
+  const RunningDaemon daemon(folder, all, 65534);
+  TestClient client(daemon.socket());
+  if (!client.connected()) {
+    BOOST_TEST_MESSAGE("SKIPPED: others cannot run the daemon from where it was built");
+    return;
+  }
+  int channels = 64;
+  const auto resolved = std::filesystem::canonical("/bin/sh").string();
+  BOOST_TEST(eventually([&] {  // until the file has been looked at
+    ask(client, channels += 8, link, 0);
+    return logged("start --gpu 0 --library " + resolved) == 1;
+  }));
+  ask(client, 8, folder.write("own.so", "").string(), 0);
+  BOOST_TEST(eventually([&] { return status(client)["queue"]["length"] == 0; }));
+  BOOST_TEST(logged("start") == logged("start --gpu 0 --library " + resolved) + 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_library_that_is_not_roots_any_more_is_not_loaded) {
+  storage::QueuedJob job;
+  job.key = {recorded_context(), core::parse_problem(sample_problem(64)).value()};
+  job.library = folder.write("library.so", "").string();  // in /tmp
+  job.uid = daemon::kTrustedLibrary;
+  std::filesystem::create_directories(folder.path() / "state");
+  {
+    auto database = storage::Database::open(
+        folder.path() / "state" / "database", storage::OpenMode::kReadWrite, nullptr);
+    BOOST_REQUIRE(database.ok());
+    BOOST_REQUIRE((*database)->put_job(job).ok());
+  }
+  const RunningDaemon daemon(folder, arguments("handle() { ok; }\ngreet; requests\n"));
+  TestClient client(daemon.socket());
+  BOOST_TEST(eventually([&] { return status(client)["records"] == 1; }));
+  BOOST_TEST(logged("start --gpu 0") == 1U);
+  BOOST_TEST(logged("start --gpu 0 --library") == 0U);
 }
 
 // The GPU is there for others: it is the problem.
