@@ -262,7 +262,7 @@ core::Status Daemon::open_socket() {
              const core::wire::PlainQuery& query,
              std::vector<std::byte>& out) { return on_plain_query(client, id, query, out); },
       [this](Client& client, std::uint32_t id, const core::wire::Query& query) {
-        on_query(client, id, query);
+        return on_query(client, id, query);
       },
       [this](Client& client, const ClientContext& context, const core::wire::Report& report) {
         on_report(client, context, report);

@@ -99,7 +99,7 @@ class Daemon final : public LiveDaemon {
 
   // serving.cpp, loop
   void on_context(const ClientContext& context);
-  void on_query(Client& client, std::uint32_t request_id, const core::wire::Query& query);
+  Server::Taken on_query(Client& client, std::uint32_t request_id, const core::wire::Query& query);
   bool on_plain_query(Client& client,
                       std::uint32_t request_id,
                       const core::wire::PlainQuery& query,
@@ -111,7 +111,13 @@ class Daemon final : public LiveDaemon {
   bool send_piece(ReplyTo& to, std::string json, bool more);
   enum class Reader { kGone, kBehind, kReady };
   Reader reader_of(std::uint64_t client);
-  void answer_from(const std::shared_ptr<PendingAnswer>& pending, std::size_t first);
+  // Goes on with an answer and, once it is sent, with queueing what it missed: as far as this turn
+  // of the loop allows. The rest waits in batches_.
+  void go_on(const std::shared_ptr<PendingAnswer>& pending);
+  bool answer_some(const std::shared_ptr<PendingAnswer>& pending);
+  bool enqueue_some(PendingAnswer& pending);
+  bool spend_turn();  // false: this turn has done enough
+  void run_batches();
   void look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::size_t index);
   void answer_miss(PendingAnswer& pending, std::size_t index);
   void finish_answer(PendingAnswer& pending);
@@ -174,6 +180,11 @@ class Daemon final : public LiveDaemon {
   std::unique_ptr<Server> server_;
   Counters counters_;
   const bool several_processors_ = std::thread::hardware_concurrency() > 1;
+  // Unfinished queries, at most one of each connection; a slice of them is worked off each turn.
+  std::deque<std::shared_ptr<PendingAnswer>> batches_;
+  std::size_t pending_bytes_ = 0;  // about; of all unfinished queries with their answers
+  std::uint64_t turn_ms_ = 0;
+  std::size_t turn_left_ = 0;  // predictions and jobs for the queue that this turn may still make
   LatencyHistogram hit_latency_;
   LatencyHistogram miss_latency_;
   bool table_complete_ = false;

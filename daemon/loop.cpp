@@ -77,6 +77,10 @@ void Loop::spend_time_awake() {
   }
 }
 
+std::uint64_t Loop::turn_ms() const {
+  return uv_now(loop_.get());
+}
+
 bool Loop::awake() const {
   return uv_is_active(reinterpret_cast<const uv_handle_t*>(idle_)) != 0;
 }

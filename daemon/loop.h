@@ -3,6 +3,7 @@
 #include "core/result.h"
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,8 @@ class Loop {
 
   [[nodiscard]] uv_loop_s* get() { return loop_.get(); }
   void post(Job job);
+  // The time at which its present turn began, from any beginning.
+  [[nodiscard]] std::uint64_t turn_ms() const;
   void run();
   void stop();  // on the loop; what is posted from then on never runs
 

@@ -26,7 +26,9 @@ struct Server::Connection {
   std::size_t unread_bytes = 0;  // handed to the kernel or waiting to be
   bool closing_after_write = false;
   bool paused = false;
-  bool counted = false;       // in by_uid_
+  enum class Wait { kNothing, kAnswer, kRoom } wait = Wait::kNothing;  // what its requests wait for
+  std::size_t context_bytes = 0;                                       // of names
+  bool counted = false;                                                // in by_uid_
   std::uint64_t turn_ms = 0;  // the loop's time when its turn began
   std::uint64_t turn_began_ns = 0;
 };
@@ -42,6 +44,7 @@ namespace {
 
 constexpr int kBacklog = 1024;
 constexpr std::size_t kMaxContexts = 64;
+constexpr std::size_t kMaxContextBytes = 16384;  // of the names of a connection's contexts
 constexpr std::size_t kReadBytes = 65536;
 constexpr std::size_t kReplyBytes = 65536;  // collected before they are written
 // For how long one client's requests may keep the others waiting.
@@ -274,6 +277,11 @@ std::optional<std::size_t> Server::take_frames(Connection& connection,
     open = take_frame(
                connection, **header, rest.subspan(wire::kHeaderBytes, (*header)->payload_bytes)) &&
            connections_.contains(id);
+    if (open && connection.wait != Connection::Wait::kNothing) {
+      used += connection.wait == Connection::Wait::kRoom ? 0 : whole;
+      uv_read_stop(reinterpret_cast<uv_stream_t*>(&connection.pipe));
+      break;
+    }
     used += whole;
     if (open && used < bytes.size() && ++frames % kFramesBetweenClocks == 0 &&
         uv_hrtime() - connection.turn_began_ns > kTurnNs) {
@@ -316,8 +324,32 @@ void Server::resume_paused() {
     connection.paused = false;
     connection.turn_ms = 0;
     on_bytes(connection, {});
-    if (connections_.contains(id) && !connection.paused && !connection.closing_after_write) {
+    if (connections_.contains(id) && !connection.paused && !connection.closing_after_write &&
+        connection.wait == Connection::Wait::kNothing) {
       start_reading(connection);
+    }
+  }
+}
+
+void Server::done(std::uint64_t client) {
+  const auto found = connections_.find(client);
+  if (found == connections_.end() || found->second->wait != Connection::Wait::kAnswer) {
+    return;
+  }
+  found->second->wait = Connection::Wait::kNothing;
+  if (client != replies_to_ && !found->second->closing_after_write) {
+    pause(*found->second);  // not now: others have their turn first
+  }
+}
+
+void Server::room() {
+  while (!without_room_.empty()) {
+    const auto found = connections_.find(without_room_.front());
+    without_room_.pop_front();
+    if (found != connections_.end()) {
+      found->second->wait = Connection::Wait::kNothing;
+      pause(*found->second);
+      return;
     }
   }
 }
@@ -341,16 +373,7 @@ bool Server::take_frame(Connection& connection,
     client.client = hello->client;
     send(client.id, request, wire::Welcome{"reformerd 0.1.0", table_path_});
   } else if (const auto* context = std::get_if<wire::ContextMessage>(&*message)) {
-    if (client.contexts.size() >= kMaxContexts) {
-      refuse(
-          connection, request, core::make_error(core::ErrorCode::kExhausted, "too many contexts"));
-      return false;
-    }
-    client.contexts.push_back(
-        {context->context, core::hash_context(context->context), context->library, context->gpu});
-    handler_.on_context(client.contexts.back());
-    const auto id = static_cast<std::uint32_t>(client.contexts.size() - 1);
-    send(client.id, request, wire::ContextId{id});
+    return take_context(connection, request, *context);
   } else if (const auto* report = std::get_if<wire::Report>(&*message)) {
     if (report->context_id < client.contexts.size()) {
       handler_.on_report(client, client.contexts[report->context_id], *report);
@@ -365,6 +388,24 @@ bool Server::take_frame(Connection& connection,
            core::make_error(core::ErrorCode::kUnsupported, "not a message for a daemon"));
     return false;
   }
+  return true;
+}
+
+bool Server::take_context(Connection& connection,
+                          std::uint32_t request_id,
+                          const wire::ContextMessage& context) {
+  Client& client = connection.client;
+  connection.context_bytes += context.library.size() + context.context.device.name.size();
+  if (client.contexts.size() >= kMaxContexts || connection.context_bytes > kMaxContextBytes) {
+    refuse(
+        connection, request_id, core::make_error(core::ErrorCode::kExhausted, "too many contexts"));
+    return false;
+  }
+  client.contexts.push_back(
+      {context.context, core::hash_context(context.context), context.library, context.gpu});
+  handler_.on_context(client.contexts.back());
+  const auto id = static_cast<std::uint32_t>(client.contexts.size() - 1);
+  send(client.id, request_id, wire::ContextId{id});
   return true;
 }
 
@@ -389,7 +430,11 @@ bool Server::take_query(Connection& connection,
                header.request_id,
                core::make_error(core::ErrorCode::kInvalidArgument, "unknown context"));
   } else {
-    handler_.on_query(client, header.request_id, query_);
+    connection.wait = Connection::Wait::kAnswer;
+    if (handler_.on_query(client, header.request_id, query_) == Taken::kNoRoom) {
+      connection.wait = Connection::Wait::kRoom;
+      without_room_.push_back(client.id);
+    }
   }
   return true;
 }

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -45,7 +46,8 @@ struct Client {
 // The socket and its connections: framing, limits, contexts, and who is there. What is asked goes
 // to the handler. A peer that breaks the protocol gets an Error and is closed; one that does not
 // read what it asked for is dropped; one that asks without end gets a turn of kTurn at a time.
-// Threads: the loop.
+// While a query of a connection is being answered, its next requests wait, and nothing more is
+// read. Threads: the loop.
 class Server {
  public:
   struct Limits {
@@ -54,6 +56,7 @@ class Server {
     std::size_t max_client_bytes = 4 << 20;
     std::size_t max_total_bytes = 256 << 20;
   };
+  enum class Taken { kYes, kNoRoom };
   // Each on the loop; answers go through send(), now or later.
   struct Handler {
     // Whether the answer, a whole frame, was appended to `out`; on_query gets the others.
@@ -62,7 +65,8 @@ class Server {
                        const core::wire::PlainQuery&,
                        std::vector<std::byte>& out)>
         on_plain_query;
-    std::function<void(Client&, std::uint32_t request_id, const core::wire::Query&)> on_query;
+    // kYes: done() follows, now or later. kNoRoom: the same query comes again after room().
+    std::function<Taken(Client&, std::uint32_t request_id, const core::wire::Query&)> on_query;
     std::function<void(Client&, const ClientContext&, const core::wire::Report&)> on_report;
     std::function<void(Client&, std::uint32_t request_id, const std::string& json)> on_admin;
     std::function<void(const ClientContext&)> on_context;
@@ -83,6 +87,10 @@ class Server {
   void send_error(std::uint64_t client, std::uint32_t request_id, const core::Error& error);
   // One that does not read what it asked for. Nothing happens where it is gone.
   void drop_slow(std::uint64_t client);
+  // The handler is through with this client's query.
+  void done(std::uint64_t client);
+  // The handler may have room for one that it had none for.
+  void room();
   void set_limits(Limits limits) { limits_ = limits; }
   void for_each_client(const std::function<void(const Client&)>& visit) const;
   [[nodiscard]] Client* find(std::uint64_t id);
@@ -108,6 +116,9 @@ class Server {
   bool keep(Connection& connection, std::span<const std::byte> rest);
   void pause(Connection& connection);
   void resume_paused();
+  bool take_context(Connection& connection,
+                    std::uint32_t request_id,
+                    const core::wire::ContextMessage& context);
   bool take_frame(Connection& connection,
                   const core::wire::Header& header,
                   std::span<const std::byte> payload);
@@ -133,6 +144,7 @@ class Server {
   std::size_t input_bytes_ = 0;                            // of all unfinished frames
   std::unordered_map<std::uint32_t, std::size_t> by_uid_;  // connections
   std::vector<std::uint64_t> paused_;                      // in the order of their next turn
+  std::deque<std::uint64_t> without_room_;                 // whose queries wait for room()
   Pauser* pauser_ = nullptr;                               // freed by its close callback
   // Replies to the connection whose frames are being taken, written together.
   std::vector<std::byte> replies_;

@@ -26,7 +26,11 @@ constexpr auto kReplyPatience = std::chrono::seconds(30);
 constexpr auto kPatiencePerByte = std::chrono::microseconds(1);
 constexpr std::size_t kMaxTrustedLibraries = 256;
 constexpr std::uint64_t kHitsBetweenClocks = 16;  // of those that come together
-constexpr std::size_t kMissesInATurn = 32;        // of a batch, each a prediction
+constexpr std::size_t kMissesInATurn = 32;        // predictions and jobs for the queue
+// What a problem of an unfinished query takes.
+constexpr std::size_t kBytesOfAMiss =
+    sizeof(core::Problem) + sizeof(core::KeyHash) + sizeof(core::Decision) + sizeof(std::size_t);
+constexpr std::size_t kBytesOfAnEntry = sizeof(core::DecisionEntry);
 
 bool in_group(std::uint32_t uid, std::uint32_t gid, const std::string& name) {
   const group* wanted = name.empty() ? nullptr : ::getgrnam(name.c_str());
@@ -59,16 +63,23 @@ struct Daemon::ReplyTo {
   std::chrono::steady_clock::duration patience = kReplyPatience;  // what is left of it
 };
 
+// Lives from the query until its answer is sent and its misses are queued.
 struct Daemon::PendingAnswer {
   std::uint64_t client = 0;
   std::uint32_t uid = 0;
   std::uint32_t request_id = 0;
   ClientContext context;
   wire::Query query;
+  std::size_t bytes = 0;  // about
   std::vector<core::KeyHash> hashes;
   std::vector<core::Decision> decisions;
-  std::size_t open = 0;             // problems that wait for the storage thread
+  std::size_t next = 0;             // the first problem that nobody has looked at
+  std::size_t looked_up = 0;        // problems that wait for the storage thread
+  std::vector<std::size_t> absent;  // on disk, too: to be predicted
   std::vector<std::size_t> misses;  // indices into query.problems
+  std::size_t queued = 0;           // of `misses`, from the front
+  bool answered = false;
+  bool in_line = false;  // in batches_
   std::chrono::steady_clock::time_point asked;
 };
 
@@ -141,7 +152,14 @@ bool Daemon::on_plain_query(Client& client,
   return true;
 }
 
-void Daemon::on_query(Client& client, std::uint32_t request_id, const wire::Query& query) {
+Server::Taken Daemon::on_query(Client& client, std::uint32_t request_id, const wire::Query& query) {
+  const std::size_t count = query.problems.size();
+  const std::size_t bytes = count * (kBytesOfAMiss + query.max_entries * kBytesOfAnEntry);
+  const auto room = static_cast<std::size_t>(config_.max_total_bytes);
+  // Long ones leave half of it to the short ones.
+  if (pending_bytes_ > 0 && pending_bytes_ + bytes > (count > kMissesInATurn ? room / 2 : room)) {
+    return Server::Taken::kNoRoom;
+  }
   const auto pending = std::make_shared<PendingAnswer>();
   pending->asked = std::chrono::steady_clock::now();
   pending->client = client.id;
@@ -149,21 +167,79 @@ void Daemon::on_query(Client& client, std::uint32_t request_id, const wire::Quer
   pending->request_id = request_id;
   pending->context = client.contexts[query.context_id];
   pending->query = query;
-  pending->hashes.resize(query.problems.size());
-  pending->decisions.resize(query.problems.size());
-  pending->open = 1;  // this function
-  answer_from(pending, 0);
+  pending->bytes = bytes;
+  pending->hashes.resize(count);
+  pending->decisions.resize(count);
+  pending_bytes_ += bytes;
+  go_on(pending);
+  return Server::Taken::kYes;
 }
 
-// From problem `first` on, a slice at a time: others get their turn in between.
-void Daemon::answer_from(const std::shared_ptr<PendingAnswer>& pending, std::size_t first) {
-  const wire::Query& query = pending->query;
-  const std::size_t misses = pending->misses.size();
-  for (std::size_t i = first; i < query.problems.size(); ++i) {
-    if (pending->misses.size() >= misses + kMissesInATurn) {
-      loop_.post([this, pending, i] { answer_from(pending, i); });
-      return;
+bool Daemon::spend_turn() {
+  if (const std::uint64_t now = loop_.turn_ms(); now != turn_ms_) {
+    turn_ms_ = now;
+    turn_left_ = kMissesInATurn;
+  }
+  if (turn_left_ == 0) {
+    return false;
+  }
+  --turn_left_;
+  return true;
+}
+
+void Daemon::go_on(const std::shared_ptr<PendingAnswer>& pending) {
+  if (pending->in_line) {
+    return;
+  }
+  const bool gone = !pending->answered && server_->find(pending->client) == nullptr;
+  if (!gone && (!answer_some(pending) || (pending->answered && !enqueue_some(*pending)))) {
+    pending->in_line = true;
+    batches_.push_back(pending);
+    if (batches_.size() == 1) {
+      loop_.post([this] { run_batches(); });
     }
+    return;
+  }
+  if (pending->looked_up == 0 && (gone || pending->answered)) {
+    pending_bytes_ -= pending->bytes;
+    server_->done(pending->client);
+    server_->room();
+  }
+}
+
+// One slice each turn of the loop, whatever waits; others get their turn in between.
+void Daemon::run_batches() {
+  turn_ms_ = loop_.turn_ms();
+  turn_left_ = kMissesInATurn;
+  std::size_t waiting = batches_.size();
+  for (; waiting > 0 && turn_left_ > 0; --waiting) {
+    const auto pending = batches_.front();
+    batches_.pop_front();
+    pending->in_line = false;
+    go_on(pending);
+  }
+  if (waiting > 0) {
+    loop_.post([this] { run_batches(); });
+  }
+}
+
+// False: there is more to do than this turn allows.
+bool Daemon::answer_some(const std::shared_ptr<PendingAnswer>& pending) {
+  if (pending->answered) {
+    return true;
+  }
+  const wire::Query& query = pending->query;
+  auto& absent = pending->absent;
+  while (!absent.empty() || pending->next < query.problems.size()) {
+    if (!absent.empty()) {
+      if (!spend_turn()) {
+        return false;
+      }
+      answer_miss(*pending, absent.back());
+      absent.pop_back();
+      continue;
+    }
+    const std::size_t i = pending->next++;
     const auto hash = core::hash_problem(pending->context.context_hash, query.problems[i]);
     pending->hashes[i] = hash;
     auto measured = answers_.measured(hash, query.constraints, query.max_entries);
@@ -172,17 +248,30 @@ void Daemon::answer_from(const std::shared_ptr<PendingAnswer>& pending, std::siz
     } else if (measured.needs_record || !table_complete_) {
       look_up_record(pending, i);
     } else {
-      answer_miss(*pending, i);
+      absent.push_back(i);
     }
   }
-  if (--pending->open == 0) {
+  if (pending->looked_up == 0) {
+    pending->answered = true;
     finish_answer(*pending);
   }
+  return true;
+}
+
+// Not while the client waits. False: there is more to do than this turn allows.
+bool Daemon::enqueue_some(PendingAnswer& pending) {
+  while (pending.query.verify_miss && pending.queued < pending.misses.size()) {
+    if (!spend_turn()) {
+      return false;
+    }
+    const std::size_t index = pending.misses[pending.queued++];
+    enqueue(pending, index, pending.decisions[index]);
+  }
+  return true;
 }
 
 void Daemon::look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::size_t index) {
   const core::Key key{pending->context.context, pending->query.problems[index]};
-  ++pending->open;
   const bool taken = storage_->try_submit([this, pending, index, key] {
     auto record = database_->find_record(key);
     std::optional<core::Decision> decision;
@@ -193,19 +282,19 @@ void Daemon::look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::
                                        pending->query.max_entries);
     }
     loop_.post([this, pending, index, decision = std::move(decision)] {
+      --pending->looked_up;
       if (decision) {
         pending->decisions[index] = *decision;
       } else {
-        answer_miss(*pending, index);
+        pending->absent.push_back(index);
       }
-      if (--pending->open == 0) {
-        finish_answer(*pending);
-      }
+      go_on(pending);
     });
   });
-  if (!taken) {
-    --pending->open;
-    answer_miss(*pending, index);
+  if (taken) {
+    ++pending->looked_up;
+  } else {
+    pending->absent.push_back(index);
   }
 }
 
@@ -312,11 +401,6 @@ void Daemon::finish_answer(PendingAnswer& pending) {
   (pending.misses.empty() ? hit_latency_ : miss_latency_).add(ns);
   if (!pending.misses.empty() && config_.awake_after_miss_us > 0 && several_processors_) {
     loop_.stay_awake(std::chrono::microseconds(config_.awake_after_miss_us));
-  }
-  if (pending.query.verify_miss) {  // not while the client waits
-    for (const std::size_t index : pending.misses) {
-      enqueue(pending, index, pending.decisions[index]);
-    }
   }
 }
 

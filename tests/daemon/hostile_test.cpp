@@ -1,15 +1,18 @@
 // Peers and workers that break the rules.
 #include "core/problem_text.h"
 #include "tests/daemon/running_daemon.h"
+#include "tests/sanitized.h"
 
 #include <boost/test/data/monomorphic.hpp>
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 using namespace reformer;
 using namespace reformer::testing;
@@ -45,6 +48,16 @@ std::size_t fill_administrative_queue(TestClient& client) {
     refused += std::holds_alternative<wire::ErrorMessage>(*reply) ? 1 : 0;
   }
   return refused;
+}
+
+wire::Query batch(std::uint32_t context, int count, int filters) {
+  wire::Query query;
+  query.context_id = context;
+  query.verify_miss = false;
+  for (int i = 0; i < count; ++i) {
+    query.problems.push_back(core::parse_problem(sample_problem(64 + i, filters)).value());
+  }
+  return query;
 }
 
 struct Misbehaviour {
@@ -224,6 +237,91 @@ BOOST_AUTO_TEST_CASE(administrative_nonsense_gets_an_error_each_time) {
   BOOST_TEST(rejected["stored"] == 1);
   BOOST_TEST(rejected["rejected"].size() == 1U);
 }
+
+BOOST_AUTO_TEST_CASE(what_follows_a_batch_waits_until_that_is_answered) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none"});
+  TestClient client(daemon.socket());
+  const auto context = client.greet();
+  for (int i = 0; i < 3; ++i) {
+    client.send(batch(context, 1024, 64));  // all misses: many turns of the loop
+    client.send(wire::Ping{});
+  }
+  for (int i = 0; i < 3; ++i) {
+    const auto answer = client.receive();
+    BOOST_REQUIRE((answer && std::holds_alternative<wire::Answer>(*answer)));
+    BOOST_TEST(std::get<wire::Answer>(*answer).decisions.size() == 1024U);
+    const auto pong = client.receive();
+    BOOST_REQUIRE((pong && std::holds_alternative<wire::Pong>(*pong)));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(batches_for_which_there_is_no_room_wait_and_are_answered) {
+  Folder folder;
+  // Room for the answers of one such batch at a time, and for all requests.
+  RunningDaemon daemon(folder, {"--timer", "none", "--max-total-bytes", "8388608"});
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.push_back(std::make_unique<TestClient>(daemon.socket()));
+    wire::Query query = batch(clients.back()->greet(), 1024, 64 + i);
+    query.max_entries = 16;
+    BOOST_TEST(clients.back()->send(query));
+  }
+  TestClient other(daemon.socket());
+  BOOST_TEST((other.query(sample_problem(32)).source == core::Source::kAbstain));
+  for (const auto& client : clients) {
+    const auto answer = client->receive();
+    BOOST_TEST((answer && std::holds_alternative<wire::Answer>(*answer)));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_names_of_a_connections_contexts_are_bounded) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none"});
+  TestClient client(daemon.socket());
+  int taken = 0;
+  while (taken < 64 && client.ask<wire::ContextId>(
+                           wire::ContextMessage{recorded_context(), std::string(4000, '/'), 0})) {
+    ++taken;
+  }
+  BOOST_TEST(taken == 4);
+  BOOST_TEST(client.closed());
+  BOOST_TEST(serves(daemon));
+}
+
+#ifdef REFORMER_MODEL
+// A model's prediction takes tens of microseconds: what counts is how many are made in a row.
+BOOST_AUTO_TEST_CASE(many_batches_keep_others_waiting_no_longer_than_one) {
+  constexpr int kClients = 48;
+  constexpr int kBatches = 4;
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none", "--model", REFORMER_MODEL});
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (int i = 0; i < kClients; ++i) {
+    clients.push_back(std::make_unique<TestClient>(daemon.socket()));
+    const auto context = clients.back()->greet();
+    std::vector<std::byte> bytes;
+    for (int k = 0; k < kBatches; ++k) {
+      wire::encode(batch(context, 128, 64 + i * kBatches + k), 1, bytes);
+    }
+    clients.back()->send_bytes(bytes);
+  }
+  TestClient other(daemon.socket());
+  auto worst = std::chrono::steady_clock::duration::zero();
+  for (int i = 0; i < 50; ++i) {
+    const auto asked = std::chrono::steady_clock::now();
+    BOOST_REQUIRE(other.ask<wire::Pong>(wire::Ping{}).has_value());
+    worst = std::max(worst, std::chrono::steady_clock::now() - asked);
+  }
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(worst).count();
+  BOOST_TEST_MESSAGE("longest wait beside " << kClients << " clients' batches: " << ms << " ms");
+  BOOST_TEST((kSanitized || ms < 100));
+  for (int i = 0; i < kClients * kBatches; ++i) {
+    const auto answer = clients[static_cast<std::size_t>(i / kBatches)]->receive();
+    BOOST_REQUIRE((answer && std::holds_alternative<wire::Answer>(*answer)));
+  }
+}
+#endif
 
 BOOST_DATA_TEST_CASE(a_worker_that_misbehaves_twice_puts_the_problem_into_quarantine,
                      boost::unit_test::data::make(kMisbehaviours)) {
