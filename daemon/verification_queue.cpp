@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <utility>
+#include <vector>
 
 namespace reformer::daemon {
 namespace {
@@ -39,47 +40,90 @@ double VerificationQueue::next_random() {  // xorshift64*
 }
 
 void VerificationQueue::restore(const storage::QueuedJob& job) {
-  const auto [at, is_new] = entries_.try_emplace(core::hash_key(job.key), Entry{job});
-  quarantined_ += is_new && at->second.job.quarantined ? 1 : 0;
+  const core::KeyHash hash = core::hash_key(job.key);
+  if (job.quarantined) {
+    quarantine(hash, job);
+  } else if (entries_.try_emplace(hash, Entry{job}).second) {
+    arrived();
+  }
+}
+
+// Something may be picked that could not be before, or dropped that is worth less than the floor.
+void VerificationQueue::arrived() {
+  ++arrivals_;
+  floor_ = 0;
 }
 
 VerificationQueue::Added VerificationQueue::add(const storage::QueuedJob& job, std::int64_t now_s) {
   const core::KeyHash hash = core::hash_key(job.key);
   if (const auto found = entries_.find(hash); found != entries_.end()) {
     ++found->second.uses;
-    return found->second.job.quarantined ? Added::kQuarantined : Added::kAlready;
+    return Added::kAlready;
   }
-  Entry entry{job};
-  if (waiting() >= options_.bound && !make_room(value_of(entry, now_s), now_s)) {
+  if (quarantined_.contains(hash)) {
+    return Added::kQuarantined;
+  }
+  const double worth = value(job, 1, now_s);
+  if (entries_.size() >= options_.bound && !make_room(worth, now_s)) {
     ++dropped_;
     return Added::kRefused;
   }
-  entries_.emplace(hash, std::move(entry));
+  entries_.emplace(hash, Entry{job});
+  ++arrivals_;
+  floor_ = std::min(floor_, worth);
   changes_.put(job);
   return Added::kQueued;
 }
 
-// Drops the least useful waiting job if its value is less than `worth`.
+// Drops the least useful hundredth of what waits, so that this is not looked for again for each job
+// that comes. False: what comes is worth less than all that waits.
 bool VerificationQueue::make_room(double worth, std::int64_t now_s) {
-  auto least = entries_.end();
-  double least_value = worth;
-  for (auto at = entries_.begin(); at != entries_.end(); ++at) {
-    const Entry& other = at->second;
-    if (other.running || other.first || other.job.quarantined) {
-      continue;
-    }
-    if (const double value = value_of(other, now_s); value < least_value) {
-      least_value = value;
-      least = at;
-    }
-  }
-  if (least == entries_.end()) {
+  if (worth <= floor_) {
     return false;
   }
-  ++dropped_;
-  changes_.remove(least->first);
-  entries_.erase(least);
+  std::vector<std::pair<double, const core::KeyHash*>> able;
+  for (const auto& [hash, entry] : entries_) {
+    if (!entry.running && !entry.first) {
+      able.emplace_back(value_of(entry, now_s), &hash);
+    }
+  }
+  if (able.empty()) {
+    return false;
+  }
+  const std::size_t count = std::min(able.size(), std::max<std::size_t>(1, options_.bound / 100));
+  const auto last = able.begin() + static_cast<std::ptrdiff_t>(count - 1);
+  std::nth_element(able.begin(), last, able.end());
+  floor_ = std::min_element(able.begin(), last + 1)->first;
+  if (worth <= floor_) {
+    return false;
+  }
+  floor_ = last->first;
+  for (auto at = able.begin(); at <= last; ++at) {
+    const core::KeyHash hash = *at->second;
+    changes_.remove(hash);
+    entries_.erase(hash);
+  }
+  dropped_ += count;
   return true;
+}
+
+void VerificationQueue::quarantine(const core::KeyHash& hash, const storage::QueuedJob& job) {
+  quarantined_.insert_or_assign(hash, job);
+  if (quarantined_.size() <= options_.bound) {
+    return;
+  }
+  std::vector<std::pair<std::int64_t, const core::KeyHash*>> oldest;
+  for (const auto& [other, kept] : quarantined_) {
+    oldest.emplace_back(kept.queued_at_s, &other);
+  }
+  const std::size_t count = std::max<std::size_t>(1, options_.bound / 100);
+  const auto last = oldest.begin() + static_cast<std::ptrdiff_t>(count - 1);
+  std::nth_element(oldest.begin(), last, oldest.end());
+  for (auto at = oldest.begin(); at <= last; ++at) {
+    const core::KeyHash other = *at->second;
+    changes_.remove(other);
+    quarantined_.erase(other);
+  }
 }
 
 void VerificationQueue::add_uses(const core::KeyHash& hash, std::uint64_t uses) {
@@ -90,14 +134,12 @@ void VerificationQueue::add_uses(const core::KeyHash& hash, std::uint64_t uses) 
 
 bool VerificationQueue::add_first(const storage::QueuedJob& job) {
   const core::KeyHash hash = core::hash_key(job.key);
-  const auto known = entries_.find(hash);
-  const bool one_more = known == entries_.end() || known->second.job.quarantined;
-  if (one_more && waiting() >= options_.bound &&
+  if (!entries_.contains(hash) && entries_.size() >= options_.bound &&
       !make_room(std::numeric_limits<double>::infinity(), job.queued_at_s)) {
     return false;
   }
+  quarantined_.erase(hash);
   Entry& entry = entries_[hash];
-  quarantined_ -= entry.job.quarantined ? 1 : 0;
   if (!entry.running) {
     entry.job = job;
   }
@@ -105,6 +147,7 @@ bool VerificationQueue::add_first(const storage::QueuedJob& job) {
   entry.job.attempts = 0;
   entry.first = true;
   entry.not_before_s = 0;
+  arrived();
   changes_.put(entry.job);
   return true;
 }
@@ -112,16 +155,17 @@ bool VerificationQueue::add_first(const storage::QueuedJob& job) {
 std::optional<VerificationQueue::Pick> VerificationQueue::pick(
     std::int64_t now_s, const std::function<bool(const storage::QueuedJob&)>& eligible) {
   Entry* best = nullptr;
+  std::pair<bool, double> best_rank;
   std::vector<Entry*> able;
   for (auto& [hash, entry] : entries_) {
-    if (entry.running || entry.job.quarantined || now_s < entry.not_before_s ||
-        !eligible(entry.job)) {
+    if (entry.running || now_s < entry.not_before_s || !eligible(entry.job)) {
       continue;
     }
     able.push_back(&entry);
-    const auto rank = [&](const Entry& e) { return std::pair(e.first, value_of(e, now_s)); };
-    if (best == nullptr || rank(entry) > rank(*best)) {
+    const std::pair rank(entry.first, value_of(entry, now_s));
+    if (best == nullptr || rank > best_rank) {
       best = &entry;
+      best_rank = rank;
     }
   }
   if (best == nullptr) {
@@ -146,9 +190,7 @@ std::optional<VerificationQueue::Pick> VerificationQueue::pick(
 }
 
 void VerificationQueue::finish(const core::KeyHash& hash) {
-  if (const auto found = entries_.find(hash); found != entries_.end()) {
-    quarantined_ -= found->second.job.quarantined ? 1 : 0;
-    entries_.erase(found);
+  if (entries_.erase(hash) + quarantined_.erase(hash) > 0) {
     changes_.remove(hash);
   }
 }
@@ -162,18 +204,21 @@ void VerificationQueue::fail(const core::KeyHash& hash, const std::string& why) 
   entry.running = false;
   entry.first = false;
   entry.job.last_error = why;
-  ++entry.job.attempts;
-  if (entry.job.attempts >= options_.max_attempts && !entry.job.quarantined) {
-    entry.job.quarantined = true;
-    ++quarantined_;
-  }
+  entry.job.quarantined = ++entry.job.attempts >= options_.max_attempts;
+  arrived();
   changes_.put(entry.job);
+  if (entry.job.quarantined) {
+    const storage::QueuedJob job = std::move(entry.job);
+    entries_.erase(found);
+    quarantine(hash, job);
+  }
 }
 
 void VerificationQueue::put_back(const core::KeyHash& hash, std::int64_t not_before_s) {
   if (const auto found = entries_.find(hash); found != entries_.end()) {
     found->second.running = false;
     found->second.not_before_s = std::max(found->second.not_before_s, not_before_s);
+    arrived();
   }
 }
 
@@ -186,11 +231,8 @@ bool VerificationQueue::repeat_later(const core::KeyHash& hash, std::int64_t now
   entry.running = false;
   entry.first = false;
   entry.not_before_s = now_s + (kRepeatAfterSeconds << entry.repeats++);
+  arrived();
   return true;
-}
-
-std::size_t VerificationQueue::waiting() const {
-  return entries_.size() - quarantined_;
 }
 
 std::size_t VerificationQueue::position(const core::KeyHash& hash, std::int64_t now_s) const {
@@ -201,8 +243,7 @@ std::size_t VerificationQueue::position(const core::KeyHash& hash, std::int64_t 
   const double own = value_of(found->second, now_s);
   return static_cast<std::size_t>(
       std::count_if(entries_.begin(), entries_.end(), [&](const auto& other) {
-        return !other.second.job.quarantined &&
-               (other.second.first || value_of(other.second, now_s) > own);
+        return other.second.first || value_of(other.second, now_s) > own;
       }));
 }
 

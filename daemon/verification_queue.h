@@ -20,7 +20,7 @@ namespace reformer::daemon {
 class VerificationQueue {
  public:
   struct Options {
-    std::size_t bound = 10000;
+    std::size_t bound = 10000;  // of the waiting ones, and of the quarantined ones
     double random_share = 0.1;
     std::uint32_t max_attempts = 2;  // then quarantined
   };
@@ -34,7 +34,8 @@ class VerificationQueue {
   // A job kept from an earlier run; not reported to `changes`.
   void restore(const storage::QueuedJob& job);
   enum class Added { kQueued, kAlready, kQuarantined, kRefused };
-  // When full, the least useful of all is dropped and counted: that may be the new one (kRefused).
+  // When full, the least useful hundredth is dropped and counted, or the new one if it is worth
+  // less than all others (kRefused).
   Added add(const storage::QueuedJob& job, std::int64_t now_s);
   void add_uses(const core::KeyHash& hash, std::uint64_t uses);
   // Asked for by an administrator: goes first, whatever became of it before. When full, the least
@@ -51,7 +52,8 @@ class VerificationQueue {
   std::optional<Pick> pick(std::int64_t now_s,
                            const std::function<bool(const storage::QueuedJob&)>& eligible);
   void finish(const core::KeyHash& hash);
-  // The problem failed for good, or did something to its worker: once more, then quarantine.
+  // The problem failed for good, or did something to its worker: once more, then quarantine. When
+  // that is full, the oldest hundredth of it is forgotten.
   void fail(const core::KeyHash& hash, const std::string& why);
   // Not the problem's fault (worker busy, shutting down): waits again, no attempt counted.
   // `not_before_s`: not picked until then, so that others get their turn.
@@ -61,8 +63,10 @@ class VerificationQueue {
   // it has been repeated often enough; then it is still running.
   bool repeat_later(const core::KeyHash& hash, std::int64_t now_s);
 
-  [[nodiscard]] std::size_t waiting() const;  // quarantined ones not counted
-  [[nodiscard]] std::size_t quarantined() const { return quarantined_; }
+  [[nodiscard]] std::size_t waiting() const { return entries_.size(); }  // and running
+  [[nodiscard]] std::size_t quarantined() const { return quarantined_.size(); }
+  // Rises when there may be something to pick that was not there before.
+  [[nodiscard]] std::uint64_t arrivals() const { return arrivals_; }
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
   [[nodiscard]] std::size_t position(const core::KeyHash& hash, std::int64_t now_s) const;
   void set_options(Options options) { options_ = options; }
@@ -82,14 +86,18 @@ class VerificationQueue {
     std::int64_t not_before_s = 0;
   };
   [[nodiscard]] double value_of(const Entry& entry, std::int64_t now_s) const;
+  void arrived();
   bool make_room(double worth, std::int64_t now_s);
+  void quarantine(const core::KeyHash& hash, const storage::QueuedJob& job);
   double next_random();  // in [0, 1)
 
   Options options_;
   Changes changes_;
   std::uint64_t random_state_;
   std::unordered_map<core::KeyHash, Entry, core::KeyHasher> entries_;
-  std::size_t quarantined_ = 0;
+  std::unordered_map<core::KeyHash, storage::QueuedJob, core::KeyHasher> quarantined_;
+  double floor_ = 0;  // nothing that may be dropped is worth less
+  std::uint64_t arrivals_ = 0;
   std::uint64_t dropped_ = 0;
 };
 

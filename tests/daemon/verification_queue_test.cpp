@@ -4,8 +4,10 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <set>
 #include <string>
+#include <utility>
 
 using namespace reformer;
 using daemon::VerificationQueue;
@@ -65,6 +67,85 @@ BOOST_AUTO_TEST_CASE(a_full_queue_drops_the_least_useful_and_counts_it) {
   BOOST_TEST(queue.waiting() == 3U);
   BOOST_TEST(queue.dropped() == 2U);
   BOOST_TEST(stored.size() == 3U);
+}
+
+// Looking for the least useful one takes a while: it is not done for each job that comes.
+BOOST_AUTO_TEST_CASE(a_large_full_queue_drops_the_least_useful_hundredth_at_once) {
+  VerificationQueue large{{1000, 0.0, 2}, changes, 1};
+  for (int i = 1; i <= 1000; ++i) {
+    large.add(job(i, static_cast<float>(i)), 1000);
+  }
+  BOOST_TEST((large.add(job(2000, 0.5), 1000) == VerificationQueue::Added::kRefused));
+  BOOST_TEST((large.add(job(2001, 1), 1000) == VerificationQueue::Added::kRefused));
+  BOOST_TEST(large.waiting() == 1000U);
+  BOOST_TEST((large.add(job(2002, 500), 1000) == VerificationQueue::Added::kQueued));
+  BOOST_TEST(large.waiting() == 991U);
+  BOOST_TEST(large.dropped() == 12U);
+  BOOST_TEST(stored.size() == 991U);
+  for (int i = 1; i <= 1000; ++i) {
+    BOOST_TEST(stored.count(hash(job(i, 0))) == (i <= 10 ? 0U : 1U));
+  }
+  // There is room again; what came into it may be the least useful next time.
+  for (int i = 0; i < 9; ++i) {
+    BOOST_TEST((large.add(job(3000 + i, 0.5), 1000) == VerificationQueue::Added::kQueued));
+  }
+  BOOST_TEST((large.add(job(4000, 0.4F), 1000) == VerificationQueue::Added::kRefused));
+  BOOST_TEST((large.add(job(4001, 0.6F), 1000) == VerificationQueue::Added::kQueued));
+  BOOST_TEST(stored.count(hash(job(3000, 0))) == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_picked_is_not_dropped_and_what_was_put_back_may_be) {
+  queue.add(job(1, 1), 1000);
+  BOOST_TEST(queue.pick(1000, any).has_value());
+  queue.add(job(2, 20), 1000);
+  queue.add(job(3, 30), 1000);
+  BOOST_TEST((queue.add(job(4, 10), 1000) == VerificationQueue::Added::kRefused));
+  queue.put_back(hash(job(1, 1)));
+  BOOST_TEST((queue.add(job(4, 10), 1000) == VerificationQueue::Added::kQueued));
+  BOOST_TEST(stored.count(hash(job(1, 1))) == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(quarantine_is_bounded_and_forgets_the_oldest) {
+  for (int i = 1; i <= 5; ++i) {
+    const auto one = job(i, 10, 1000 + i % 3);  // the third is the oldest
+    queue.add(one, 1000);
+    queue.fail(hash(one), "it died");
+    queue.fail(hash(one), "it died");
+    BOOST_TEST(queue.quarantined() == static_cast<std::size_t>(std::min(i, 3)));
+  }
+  BOOST_TEST(stored.size() == 3U);
+  BOOST_TEST(stored.count(hash(job(3, 0))) == 0U);
+  BOOST_TEST((queue.add(job(3, 10), 1000) == VerificationQueue::Added::kQueued));
+  BOOST_TEST((queue.add(job(5, 10), 1000) == VerificationQueue::Added::kQuarantined));
+}
+
+BOOST_AUTO_TEST_CASE(arrivals_rise_when_there_may_be_something_to_pick) {
+  auto seen = queue.arrivals();
+  const auto rises = [&] { return std::exchange(seen, queue.arrivals()) < queue.arrivals(); };
+  const auto one = job(1, 10);
+  queue.add(one, 1000);
+  BOOST_TEST(rises());
+  queue.add(one, 1000);  // it is there already
+  BOOST_TEST(!rises());
+  BOOST_TEST(queue.pick(1000, any).has_value());
+  BOOST_TEST(!rises());
+  queue.put_back(hash(one));
+  BOOST_TEST(rises());
+  BOOST_TEST(queue.pick(1000, any).has_value());
+  queue.fail(hash(one), "once");
+  BOOST_TEST(rises());
+  queue.add_first(one);
+  BOOST_TEST(rises());
+}
+
+BOOST_AUTO_TEST_CASE(what_was_put_back_for_a_while_lets_others_go_first) {
+  queue.add(job(1, 10), 1000);
+  queue.add(job(2, 1), 1000);
+  BOOST_TEST(queue.pick(1000, any).has_value());
+  queue.put_back(hash(job(1, 10)), 1060);
+  BOOST_TEST((hash(queue.pick(1059, any)->job) == hash(job(2, 1))));
+  BOOST_TEST(!queue.pick(1059, any).has_value());
+  BOOST_TEST((hash(queue.pick(1060, any)->job) == hash(job(1, 10))));
 }
 
 BOOST_AUTO_TEST_CASE(two_failures_lead_to_quarantine_until_an_administrator_asks) {
