@@ -364,7 +364,7 @@ void Daemon::note_context(const core::Context& context) {
 void Daemon::enqueue(const PendingAnswer& pending,
                      std::size_t index,
                      const core::Decision& answer) {
-  if (!supervisor_->can_measure()) {
+  if (!supervisor_->can_measure() || !supervisor_->may_have_gpu(pending.context.gpu)) {
     return;
   }
   storage::QueuedJob job;

@@ -19,7 +19,10 @@ using namespace std::chrono_literals;
 using Time = std::chrono::steady_clock::time_point;
 using nlohmann::json;
 
-constexpr std::size_t kMaxWorkers = 16;
+constexpr std::ptrdiff_t kMaxProcesses = 16;
+constexpr std::size_t kMaxWorkers = 64;  // with those that have no process now
+constexpr std::chrono::seconds kRemembered = 60s;
+constexpr int kPicksATick = 8;
 constexpr std::size_t kMaxRefused = 1024;
 constexpr std::chrono::seconds kLongestHold = 30s;
 
@@ -45,6 +48,21 @@ int minutes_of_day() {
   return local.tm_hour * 60 + local.tm_min;
 }
 
+// Device files /dev/nvidiaN: as many as the driver has GPUs, whatever their numbers.
+int count_gpus() {
+  int count = 0;
+  std::error_code error;
+  for (const auto& file : std::filesystem::directory_iterator("/dev", error)) {
+    const std::string name = file.path().filename().string();
+    constexpr std::string_view kPrefix = "nvidia";
+    count += name.size() > kPrefix.size() && name.starts_with(kPrefix) &&
+                     name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos
+                 ? 1
+                 : 0;
+  }
+  return count;
+}
+
 }  // namespace
 
 Supervisor::Supervisor(
@@ -64,12 +82,18 @@ Supervisor::~Supervisor() = default;
 
 void Supervisor::configure(const Config& config) {
   config_ = config;
+  gpus_ = count_gpus();
   refused_.clear();
+  look_again_ = {};
   program_ = find_worker(config);
 }
 
 bool Supervisor::can_measure() const {
   return gpu_ || !recorded_.empty();
+}
+
+bool Supervisor::may_have_gpu(int gpu) const {
+  return !recorded_.empty() || gpu < std::max(1, gpus_);
 }
 
 bool Supervisor::paused() const {
@@ -98,17 +122,39 @@ Supervisor::Place Supervisor::place_of(const storage::QueuedJob& job) const {
                                     : Place{{}, gpu, own, false};
 }
 
-Supervisor::Worker* Supervisor::worker_for(const storage::QueuedJob& job) {
-  const Place place = place_of(job);
-  for (const auto& worker : workers_) {
-    if (worker->gpu == place.gpu && worker->uid == place.uid && worker->trusted == place.trusted &&
-        worker->library == place.library) {
-      return worker.get();
-    }
+Supervisor::Worker* Supervisor::find(const Place& place) const {
+  const auto found = std::find_if(workers_.begin(), workers_.end(), [&](const auto& worker) {
+    return worker->gpu == place.gpu && worker->uid == place.uid &&
+           worker->trusted == place.trusted && worker->library == place.library;
+  });
+  return found == workers_.end() ? nullptr : found->get();
+}
+
+// What failed is remembered for a minute, so that it is not started at once again.
+bool Supervisor::forgettable(const Worker& worker) const {
+  return !worker.process && !worker.pick &&
+         clock_() >= worker.not_before + (worker.failed_starts > 0 ? kRemembered : 0s);
+}
+
+// Whether one more may be started now.
+bool Supervisor::has_room() const {
+  const auto running = std::count_if(
+      workers_.begin(), workers_.end(), [](const auto& w) { return w->process != nullptr; });
+  return running < kMaxProcesses && clock_() >= start_after_ &&
+         (workers_.size() < kMaxWorkers ||
+          std::any_of(workers_.begin(), workers_.end(), [this](const auto& worker) {
+            return forgettable(*worker);
+          }));
+}
+
+Supervisor::Worker* Supervisor::worker_for(const Place& place) {
+  if (Worker* worker = find(place)) {
+    return worker;
   }
   if (workers_.size() >= kMaxWorkers) {
-    const auto unused = std::find_if(
-        workers_.begin(), workers_.end(), [](const auto& worker) { return !worker->process; });
+    const auto unused = std::find_if(workers_.begin(), workers_.end(), [this](const auto& worker) {
+      return forgettable(*worker);
+    });
     if (unused == workers_.end()) {
       return nullptr;
     }
@@ -129,7 +175,9 @@ bool Supervisor::may_load(const Worker& worker) {
   }
   spdlog::warn("library \"{}\" is not loaded: not only root can change it", worker.library);
   if (refused_.size() >= kMaxRefused) {
+    gpus_ = count_gpus();
     refused_.clear();
+    look_again_ = {};
   }
   refused_.insert(worker.library);
   return false;
@@ -190,41 +238,49 @@ void Supervisor::give_way(Worker& worker) {
   }
 }
 
-// Whether it is free, and its GPU too: two at once would measure each other.
-bool Supervisor::may_measure(const Worker& worker) const {
-  const Time now = clock_();
-  if (worker.pick || worker.ending || worker.leaving || now < worker.not_before) {
-    return false;
-  }
+// Whether nothing is measured on it, and it has rested: two at once would measure each other.
+bool Supervisor::gpu_is_free(int gpu) const {
   if (!recorded_.empty()) {
     return true;
   }
-  const auto rest = rest_until_.find(worker.gpu);
-  return (rest == rest_until_.end() || now >= rest->second) &&
-         std::none_of(workers_.begin(), workers_.end(), [&worker](const auto& other) {
-           return other->gpu == worker.gpu && other->pick.has_value();
+  const auto rest = rest_until_.find(gpu);
+  return (rest == rest_until_.end() || clock_() >= rest->second) &&
+         std::none_of(workers_.begin(), workers_.end(), [gpu](const auto& worker) {
+           return worker->gpu == gpu && worker->pick.has_value();
          });
+}
+
+bool Supervisor::may_measure(const storage::QueuedJob& job) const {
+  const Place place = place_of(job);
+  const Worker* worker = find(place);
+  if (worker == nullptr) {
+    return has_room() && gpu_is_free(place.gpu);
+  }
+  return !worker->pick && !worker->ending && !worker->leaving && clock_() >= worker->not_before &&
+         (worker->process || has_room()) && gpu_is_free(place.gpu);
+}
+
+void Supervisor::end_idle(Worker& worker) {
+  const Time now = clock_();
+  const bool waiting =
+      worker.pick.has_value() || !worker.greeted || worker.ending || worker.leaving;
+  if (waiting && now > worker.deadline) {
+    end(worker, "it did not answer in time");
+  } else if (!waiting &&
+             now - worker.idle_since > std::chrono::milliseconds(config_.worker_idle_ms)) {
+    worker.ending = true;
+    worker.deadline = now + 2s;
+    worker.process->close_input();
+  }
 }
 
 void Supervisor::tick() {
   const Time now = clock_();
-  for (const auto& worker : workers_) {
-    if (!worker->process) {
-      continue;
-    }
-    const bool waiting =
-        worker->pick.has_value() || !worker->greeted || worker->ending || worker->leaving;
-    if (waiting && now > worker->deadline) {
-      end(*worker, "it did not answer in time");
-    } else if (!waiting &&
-               now - worker->idle_since > std::chrono::milliseconds(config_.worker_idle_ms)) {
-      worker->ending = true;
-      worker->deadline = now + 2s;
-      worker->process->close_input();
-    }
-  }
   const bool no_time = paused();
   for (const auto& worker : workers_) {
+    if (worker->process) {
+      end_idle(*worker);
+    }
     if (no_time) {
       give_way(*worker);
     }
@@ -232,24 +288,61 @@ void Supervisor::tick() {
   if (no_time || !can_store_ || queue_.waiting() == 0 || now < hold_until_) {
     return;
   }
-  Worker* free_worker = nullptr;
-  const auto eligible = [&](const storage::QueuedJob& job) {
-    const Worker* worker = worker_for(job);
-    return worker != nullptr && may_measure(*worker);
-  };
-  while (auto pick = queue_.pick(std::time(nullptr), eligible)) {
-    free_worker = worker_for(pick->job);
-    if (!free_worker->process && !may_load(*free_worker)) {
-      queue_.put_back(core::hash_key(pick->job.key));
-      continue;  // with the daemon's own
+  if (now >= look_again_ || queue_.arrivals() != seen_arrivals_) {
+    hand_out();
+  }
+}
+
+// Gives free workers work. Looking for it takes a while where much waits.
+void Supervisor::hand_out() {
+  seen_arrivals_ = queue_.arrivals();
+  for (int i = 0; i < kPicksATick; ++i) {
+    const storage::QueuedJob* last = nullptr;  // most jobs are for one worker
+    bool able = false;
+    auto pick = queue_.pick(std::time(nullptr), [&](const storage::QueuedJob& job) {
+      if (last == nullptr || job.gpu != last->gpu || job.uid != last->uid ||
+          job.library != last->library) {
+        able = may_measure(job);
+        last = &job;
+      }
+      return able;
+    });
+    if (!pick) {
+      look_again_ = next_look();
+      return;
     }
-    free_worker->pick = std::move(pick);
-    if (!free_worker->process) {
-      start(*free_worker);
+    Worker* worker = worker_for(place_of(pick->job));
+    if (worker == nullptr || (!worker->process && !may_load(*worker))) {
+      queue_.put_back(core::hash_key(pick->job.key));  // to the daemon's own library
+      continue;
+    }
+    worker->pick = std::move(pick);
+    if (worker->process) {
+      feed(*worker);
     } else {
-      feed(*free_worker);
+      start(*worker);
     }
   }
+  look_again_ = {};
+}
+
+// When a worker that has to wait may go on; soon in any case, because jobs wait for times, too.
+Time Supervisor::next_look() const {
+  const Time now = clock_();
+  Time next = now + 1s;
+  const auto consider = [&](Time at) {
+    if (at > now) {
+      next = std::min(next, at);
+    }
+  };
+  consider(start_after_);
+  for (const auto& worker : workers_) {
+    consider(worker->not_before);
+  }
+  for (const auto& [gpu, until] : rest_until_) {
+    consider(until);
+  }
+  return next;
 }
 
 void Supervisor::stop() {

@@ -48,13 +48,18 @@ class Supervisor {
   // verify_after_ms, or for kLongestHold at most, so that measuring does not slow its start. With
   // only_when_idle what runs on a GPU gives way.
   void hold();
-  void release() { hold_until_ = {}; }  // somebody waits for a measurement
+  void release() { hold_until_ = look_again_ = {}; }  // somebody waits for a measurement
   // No measurement begins while what is measured cannot be stored.
-  void set_can_store(bool can_store) { can_store_ = can_store; }
+  void set_can_store(bool can_store) {
+    can_store_ = can_store;
+    look_again_ = {};
+  }
   [[nodiscard]] bool can_store() const { return can_store_; }
   // No more work; running measurements go back to the queue; workers are killed.
   void stop();
-  [[nodiscard]] bool can_measure() const;         // whether there is a timer at all
+  [[nodiscard]] bool can_measure() const;  // whether there is a timer at all
+  // Whether a GPU of that ordinal (-1: any) can be there. Without device files: the first.
+  [[nodiscard]] bool may_have_gpu(int gpu) const;
   [[nodiscard]] nlohmann::json describe() const;  // `workers` of the status request
 
  private:
@@ -68,7 +73,14 @@ class Supervisor {
     bool trusted = false;  // as long as only root can change it
   };
   [[nodiscard]] Place place_of(const storage::QueuedJob& job) const;
-  [[nodiscard]] Worker* worker_for(const storage::QueuedJob& job);
+  [[nodiscard]] Worker* find(const Place& place) const;
+  [[nodiscard]] Worker* worker_for(const Place& place);  // null: there are enough
+  [[nodiscard]] bool has_room() const;
+  [[nodiscard]] bool forgettable(const Worker& worker) const;
+  [[nodiscard]] bool gpu_is_free(int gpu) const;
+  void end_idle(Worker& worker);
+  void hand_out();
+  [[nodiscard]] std::chrono::steady_clock::time_point next_look() const;
   [[nodiscard]] bool may_load(const Worker& worker);
   void start(Worker& worker);
   void feed(Worker& worker);
@@ -79,9 +91,11 @@ class Supervisor {
   void on_gone(Worker& worker, const core::KeyHash& hash, const std::string& why);
   void end(Worker& worker, const std::string& why);
   void blame(Worker& worker, const std::string& why);
+  void drop_job(Worker& worker, const std::string& why);
   void end_job(Worker& worker);
   void give_way(Worker& worker);
-  [[nodiscard]] bool may_measure(const Worker& worker) const;
+  // Whether the job's worker is free or may be started, and its GPU is free.
+  [[nodiscard]] bool may_measure(const storage::QueuedJob& job) const;
 
   uv_loop_s* loop_;
   VerificationQueue& queue_;
@@ -96,6 +110,11 @@ class Supervisor {
   bool can_store_ = true;
   std::chrono::steady_clock::time_point held_since_{};
   std::chrono::steady_clock::time_point hold_until_{};
+  std::chrono::steady_clock::time_point start_after_{};  // a while after a start that failed
+  // The queue has nothing for any free worker: until then, or until its arrivals() differ.
+  std::chrono::steady_clock::time_point look_again_{};
+  std::uint64_t seen_arrivals_ = 0;
+  int gpus_ = 0;  // device files
   std::uint64_t next_id_ = 1;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::map<int, std::chrono::steady_clock::time_point> rest_until_;  // of each GPU

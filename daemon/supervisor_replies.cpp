@@ -1,4 +1,5 @@
 // What passes between the supervisor and a worker, and what follows from it.
+#include "core/device.h"
 #include "core/problem_text.h"
 #include "daemon/supervisor_worker.h"
 #include "interchange/measurements.h"
@@ -21,11 +22,21 @@ constexpr std::chrono::milliseconds kLongestBackOff = 60s;
 constexpr std::chrono::milliseconds kLongestBusyPause = 8s;
 constexpr std::int64_t kGonePause = 60;  // seconds, for a problem during which the GPU was gone
 constexpr std::size_t kMaxGone = 1024;
+constexpr std::uint32_t kMostFailedStarts = 5;
 constexpr std::size_t kMaxReasonBytes = 500;  // of what a worker says; it is kept on disk
 
 std::string text_of(const json& object, const char* name) {
   const auto found = object.find(name);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+std::optional<core::Context> context_of(const json& hello) {
+  const auto device = core::parse_device(text_of(hello, "device"));
+  const auto version = hello.find("cudnn");
+  if (!device || version == hello.end() || !version->is_number_integer()) {
+    return std::nullopt;
+  }
+  return core::Context{*device, version->get<std::int64_t>()};
 }
 
 // Whole characters of UTF-8.
@@ -47,6 +58,10 @@ void Supervisor::feed(Worker& worker) {
     return;
   }
   const core::Key& key = worker.pick->job.key;
+  if (worker.context && *worker.context != key.context) {
+    drop_job(worker, "no worker has this GPU and cuDNN");
+    return;
+  }
   worker.id = next_id_++;
   worker.started_job = clock_();
   worker.deadline = worker.started_job + std::chrono::milliseconds(config_.worker_timeout_ms);
@@ -77,7 +92,9 @@ void Supervisor::on_line(Worker& worker, std::string_view line) {
       return;
     }
     worker.greeted = true;
+    worker.failed_starts = 0;
     worker.timer = text_of(reply, "timer");
+    worker.context = context_of(reply);
     worker.idle_since = clock_();
     feed(worker);
   } else {
@@ -177,41 +194,61 @@ void Supervisor::end_job(Worker& worker) {
   worker.pick.reset();
   worker.giving_way = false;
   worker.idle_since = now;
+  look_again_ = {};
 }
 
-// The worker went down with this problem.
+// Nobody here will ever measure it: not kept, not even in quarantine.
+void Supervisor::drop_job(Worker& worker, const std::string& why) {
+  const core::KeyHash hash = core::hash_key(worker.pick->job.key);
+  worker.pick.reset();
+  look_again_ = {};
+  spdlog::info("verification of {} is dropped: {}", core::format_hash(hash), why);
+  queue_.finish(hash);
+  events_.on_failure(hash, why);
+}
+
+// The worker went down with this problem, or did not come up for it.
 void Supervisor::blame(Worker& worker, const std::string& why) {
   if (!worker.pick) {
     return;
   }
   const core::KeyHash hash = core::hash_key(worker.pick->job.key);
-  const bool at_work = worker.greeted;
-  worker.pick.reset();
   worker.giving_way = false;
   ++worker.failed;
-  if (!at_work) {
-    queue_.put_back(hash);  // it never came up: not the problem's fault
-    return;
+  if (worker.greeted) {
+    worker.pick.reset();
+    queue_.fail(hash, "worker: " + why);
+    events_.on_failure(hash, "worker: " + why);
+  } else if (worker.failed_starts >= kMostFailedStarts &&
+             (!worker.library.empty() || worker.gpu > 0)) {
+    drop_job(worker, "its worker does not start: " + why);  // what a client named
+  } else {
+    worker.pick.reset();
+    queue_.put_back(hash);
   }
-  queue_.fail(hash, "worker: " + why);
-  events_.on_failure(hash, "worker: " + why);
 }
 
 void Supervisor::on_exit(Worker& worker, const std::string& why) {
   const bool expected = worker.ending || stopped_;
   worker.process.reset();
   worker.ending = worker.leaving = false;
+  look_again_ = {};
   if (stopped_) {
     return;
   }
   if (!expected) {
+    const Time now = clock_();
     spdlog::warn("worker (gpu {}, library \"{}\"): {}; again in {} ms",
                  worker.gpu,
                  worker.library,
                  why,
                  worker.back_off.count());
-    worker.not_before = clock_() + worker.back_off;
+    worker.not_before = now + worker.back_off;
     worker.back_off = std::min(worker.back_off * 2, kLongestBackOff);
+    if (!worker.greeted) {
+      ++worker.failed_starts;
+      start_after_ = now + kFirstBackOff;
+    }
   }
   blame(worker, why);
   worker.greeted = false;

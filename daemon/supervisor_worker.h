@@ -23,6 +23,7 @@ struct Supervisor::Worker {
   std::unique_ptr<WorkerProcess> process;
   bool greeted = false;
   std::string timer;
+  std::optional<core::Context> context;  // that it measures, if it said so
   std::optional<VerificationQueue::Pick> pick;
   std::uint64_t id = 0;
   std::chrono::steady_clock::time_point deadline;  // of the hello or the reply
@@ -34,6 +35,7 @@ struct Supervisor::Worker {
   std::uint64_t done = 0;
   std::uint64_t failed = 0;
   std::uint64_t restarts = 0;
+  std::uint32_t failed_starts = 0;  // in a row: it ended before it greeted
   // Problems during which the GPU was gone, with `done` at that time.
   std::unordered_map<core::KeyHash, std::uint64_t, core::KeyHasher> gone_at;
   bool ending = false;      // idle: its input is closed
