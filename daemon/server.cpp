@@ -26,10 +26,15 @@ struct Server::Connection {
   std::size_t unread_bytes = 0;  // handed to the kernel or waiting to be
   bool closing_after_write = false;
   bool paused = false;
-  enum class Wait { kNothing, kAnswer, kRoom } wait = Wait::kNothing;  // what its requests wait for
-  std::size_t context_bytes = 0;                                       // of names
-  bool counted = false;                                                // in by_uid_
-  std::uint64_t turn_ms = 0;  // the loop's time when its turn began
+  enum class Wait {
+    kNothing,
+    kAnswer,
+    kRoom,
+    kTurn
+  } wait = Wait::kNothing;        // what its requests wait for
+  std::size_t context_bytes = 0;  // of names
+  bool counted = false;           // in by_uid_
+  std::uint64_t turn_ms = 0;      // the loop's time when its turn began
   std::uint64_t turn_began_ns = 0;
 };
 
@@ -50,6 +55,9 @@ constexpr std::size_t kReplyBytes = 65536;  // collected before they are written
 // For how long one client's requests may keep the others waiting.
 constexpr std::uint64_t kTurnNs = 1'000'000;
 constexpr unsigned kFramesBetweenClocks = 8;
+// Decoding a long query takes up to half a millisecond.
+constexpr std::size_t kLongQueryBytes = 16384;
+constexpr unsigned kLongQueriesInATurn = 4;
 
 struct WriteRequest {
   uv_write_t write{};
@@ -278,7 +286,7 @@ std::optional<std::size_t> Server::take_frames(Connection& connection,
                connection, **header, rest.subspan(wire::kHeaderBytes, (*header)->payload_bytes)) &&
            connections_.contains(id);
     if (open && connection.wait != Connection::Wait::kNothing) {
-      used += connection.wait == Connection::Wait::kRoom ? 0 : whole;
+      used += connection.wait == Connection::Wait::kAnswer ? whole : 0;
       uv_read_stop(reinterpret_cast<uv_stream_t*>(&connection.pipe));
       break;
     }
@@ -322,6 +330,9 @@ void Server::resume_paused() {
     }
     Connection& connection = *found->second;
     connection.paused = false;
+    if (connection.wait == Connection::Wait::kTurn) {
+      connection.wait = Connection::Wait::kNothing;
+    }
     connection.turn_ms = 0;
     on_bytes(connection, {});
     if (connections_.contains(id) && !connection.paused && !connection.closing_after_write &&
@@ -409,6 +420,18 @@ bool Server::take_context(Connection& connection,
   return true;
 }
 
+bool Server::spend_long_query() {
+  if (const std::uint64_t now = uv_now(loop_); now != long_turn_ms_) {
+    long_turn_ms_ = now;
+    long_queries_left_ = kLongQueriesInATurn;
+  }
+  if (long_queries_left_ == 0) {
+    return false;
+  }
+  --long_queries_left_;
+  return true;
+}
+
 bool Server::take_query(Connection& connection,
                         const wire::Header& header,
                         std::span<const std::byte> payload) {
@@ -417,6 +440,11 @@ bool Server::take_query(Connection& connection,
   if (plain && plain->context_id < client.contexts.size() &&
       handler_.on_plain_query(client, header.request_id, *plain, replies_)) {
     written(connection);
+    return true;
+  }
+  if (payload.size() > kLongQueryBytes && !spend_long_query()) {
+    connection.wait = Connection::Wait::kTurn;
+    pause(connection);
     return true;
   }
   if (!wire::decode_query(payload, query_)) {

@@ -33,7 +33,7 @@ const std::vector<int> kPassing{1, 3, 46, 100, 101, 209, 400, 701, 720, 801, 802
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(driver)
+BOOST_AUTO_TEST_SUITE(driver_errors)
 
 BOOST_DATA_TEST_CASE(an_error_after_which_nothing_works_ends_the_process,
                      boost::unit_test::data::make(kSticky)) {

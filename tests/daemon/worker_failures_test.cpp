@@ -24,7 +24,7 @@ std::string worker_program(const std::string& body) {
   return R"sh(#!/bin/sh
 arguments="$*"
 cd "$(dirname "$0")"
-echo "start $arguments" >> log
+echo "start $arguments" >> worker.log
 error() { printf '%s\n' '{"id":'"$id"',"error":"'"$1"'","message":"CUDA_ERROR_X"}'; }
 ok() { printf '%s\n' '{"id":'"$id,$(sed "s/12345/$channels/g" record)"'}'; }
 greet() {
@@ -34,7 +34,7 @@ requests() {
   while read -r line; do
     id=$(printf '%s' "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
     channels=$(printf '%s' "$line" | sed 's/.* c\([0-9]*\) .*/\1/')
-    echo "ask $channels" >> log
+    echo "ask $channels" >> worker.log
     handle
   done
 }
@@ -59,7 +59,7 @@ struct Fixture {
   }
   // Lines of the worker's log that begin so.
   [[nodiscard]] std::size_t logged(const std::string& begin) const {
-    std::ifstream file(folder.path() / "log");
+    std::ifstream file(folder.path() / "worker.log");
     std::size_t count = 0;
     for (std::string line; std::getline(file, line);) {
       count += line.starts_with(begin) ? 1 : 0;
