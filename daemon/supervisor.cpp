@@ -21,7 +21,6 @@ using nlohmann::json;
 
 constexpr std::ptrdiff_t kMaxProcesses = 16;
 constexpr std::size_t kMaxWorkers = 64;  // with those that have no process now
-constexpr std::chrono::seconds kRemembered = 60s;
 constexpr int kPicksATick = 8;
 constexpr std::size_t kMaxRefused = 1024;
 constexpr std::chrono::seconds kLongestHold = 30s;
@@ -130,21 +129,27 @@ Supervisor::Worker* Supervisor::find(const Place& place) const {
   return found == workers_.end() ? nullptr : found->get();
 }
 
-// What failed is remembered for a minute, so that it is not started at once again.
-bool Supervisor::forgettable(const Worker& worker) const {
-  return !worker.process && !worker.pick &&
-         clock_() >= worker.not_before + (worker.failed_starts > 0 ? kRemembered : 0s);
-}
-
-// Whether one more may be started now.
-bool Supervisor::has_room() const {
+// Not too many at a time, nor too soon after one that failed to start.
+bool Supervisor::may_start() const {
   const auto running = std::count_if(
       workers_.begin(), workers_.end(), [](const auto& w) { return w->process != nullptr; });
-  return running < kMaxProcesses && clock_() >= start_after_ &&
-         (workers_.size() < kMaxWorkers ||
-          std::any_of(workers_.begin(), workers_.end(), [this](const auto& worker) {
-            return forgettable(*worker);
-          }));
+  return running < kMaxProcesses && clock_() >= start_after_;
+}
+
+// The one that may make room for another: it has no process, need not wait for its next start, and
+// has been so for longest. Null: none.
+Supervisor::Worker* Supervisor::least_needed() const {
+  Worker* least = nullptr;
+  const auto since = [](const Worker& worker) {
+    return std::max(worker.idle_since, worker.not_before);
+  };
+  for (const auto& worker : workers_) {
+    if (!worker->process && !worker->pick && clock_() >= worker->not_before &&
+        (least == nullptr || since(*worker) < since(*least))) {
+      least = worker.get();
+    }
+  }
+  return least;
 }
 
 Supervisor::Worker* Supervisor::worker_for(const Place& place) {
@@ -152,13 +157,11 @@ Supervisor::Worker* Supervisor::worker_for(const Place& place) {
     return worker;
   }
   if (workers_.size() >= kMaxWorkers) {
-    const auto unused = std::find_if(workers_.begin(), workers_.end(), [this](const auto& worker) {
-      return forgettable(*worker);
-    });
-    if (unused == workers_.end()) {
+    const Worker* least = least_needed();
+    if (least == nullptr) {
       return nullptr;
     }
-    workers_.erase(unused);
+    std::erase_if(workers_, [least](const auto& worker) { return worker.get() == least; });
   }
   auto worker = std::make_unique<Worker>();
   worker->library = place.library;
@@ -175,9 +178,7 @@ bool Supervisor::may_load(const Worker& worker) {
   }
   spdlog::warn("library \"{}\" is not loaded: not only root can change it", worker.library);
   if (refused_.size() >= kMaxRefused) {
-    gpus_ = count_gpus();
     refused_.clear();
-    look_again_ = {};
   }
   refused_.insert(worker.library);
   return false;
@@ -254,10 +255,11 @@ bool Supervisor::may_measure(const storage::QueuedJob& job) const {
   const Place place = place_of(job);
   const Worker* worker = find(place);
   if (worker == nullptr) {
-    return has_room() && gpu_is_free(place.gpu);
+    return may_start() && gpu_is_free(place.gpu) &&
+           (workers_.size() < kMaxWorkers || least_needed() != nullptr);
   }
   return !worker->pick && !worker->ending && !worker->leaving && clock_() >= worker->not_before &&
-         (worker->process || has_room()) && gpu_is_free(place.gpu);
+         (worker->process || may_start()) && gpu_is_free(place.gpu);
 }
 
 void Supervisor::end_idle(Worker& worker) {

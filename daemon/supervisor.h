@@ -75,8 +75,8 @@ class Supervisor {
   [[nodiscard]] Place place_of(const storage::QueuedJob& job) const;
   [[nodiscard]] Worker* find(const Place& place) const;
   [[nodiscard]] Worker* worker_for(const Place& place);  // null: there are enough
-  [[nodiscard]] bool has_room() const;
-  [[nodiscard]] bool forgettable(const Worker& worker) const;
+  [[nodiscard]] bool may_start() const;
+  [[nodiscard]] Worker* least_needed() const;
   [[nodiscard]] bool gpu_is_free(int gpu) const;
   void end_idle(Worker& worker);
   void hand_out();
