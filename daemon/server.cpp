@@ -326,6 +326,7 @@ void Server::resume_paused() {
   for (const std::uint64_t id : turn) {
     const auto found = connections_.find(id);
     if (found == connections_.end()) {
+      room();  // it may have been the one that was to have it
       continue;
     }
     Connection& connection = *found->second;
