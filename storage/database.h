@@ -51,7 +51,7 @@ struct QueuedJob {
   core::Key key;
   std::string library;  // cuDNN library to measure with; empty: any of that version
   std::int32_t gpu = 0;
-  std::uint32_t uid = 0;  // of the client that asked
+  std::uint32_t uid = 0;  // of the client that asked; UINT32_MAX: nobody's, the library is root's
   std::int64_t queued_at_s = 0;
   std::uint32_t attempts = 0;
   float predicted_gain_us = 0;  // per execution
