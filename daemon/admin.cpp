@@ -19,6 +19,12 @@ namespace {
 
 constexpr std::size_t kMaxImportLines = 100000;
 
+// The name of a request; null where it is no request.
+const Json* name_of(const Json& request) {
+  const auto name = request.is_object() ? request.find("request") : request.end();
+  return request.is_object() && name != request.end() && name->is_string() ? &*name : nullptr;
+}
+
 // A row of `diff`, where both have a time.
 std::optional<Json> diff_row(const core::Record& older, const core::Record& newer) {
   const core::Candidate* const from = core::fastest(older);
@@ -61,24 +67,24 @@ const std::map<std::string_view, AdminService::Impl::Request>& AdminService::Imp
       {"status", {&Impl::status}},
       {"stats", {&Impl::stats, Rights::kRead, true}},
       {"clients", {&Impl::clients, Rights::kRead, true}},
-      {"list", {&Impl::list}},
+      {"list", {&Impl::list, Rights::kRead, false, true}},
       {"show", {&Impl::show}},
       {"query", {&Impl::query}},
       {"explain", {&Impl::explain}},
       {"import", {&Impl::import_lines, Rights::kWrite, true}},
-      {"export", {&Impl::export_records}},
+      {"export", {&Impl::export_records, Rights::kRead, false, true}},
       {"forget", {&Impl::forget, Rights::kWrite, true}},
       {"verify", {&Impl::verify, Rights::kWrite, true}},
-      {"models", {&Impl::list_models}},
+      {"models", {&Impl::list_models, Rights::kRead, false, true}},
       {"promote", {&Impl::promote, Rights::kWrite, true}},
       {"promotions", {&Impl::promotions}},
       {"add_model", {&Impl::add_model, Rights::kWrite, true}},
       {"acknowledge", {&Impl::acknowledge, Rights::kWrite, true}},
-      {"ablation", {&Impl::ablation}},
-      {"accuracy", {&Impl::accuracy}},
-      {"freeze", {&Impl::freeze}},
+      {"ablation", {&Impl::ablation, Rights::kRead, false, true}},
+      {"accuracy", {&Impl::accuracy, Rights::kRead, false, true}},
+      {"freeze", {&Impl::freeze, Rights::kRead, false, true}},
       {"check", {&Impl::check}},
-      {"diff", {&Impl::diff}},
+      {"diff", {&Impl::diff, Rights::kRead, false, true}},
       {"reload", {&Impl::reload, Rights::kWrite, true}},
       {"compact", {&Impl::compact, Rights::kWrite, true}}};
   return handlers;
@@ -541,6 +547,15 @@ AdminService::AdminService(storage::Database& database,
     : impl_(new Impl{database, live, std::move(offline_models), std::move(options), {}}) {}
 AdminService::~AdminService() = default;
 
+bool AdminService::takes_long(std::string_view json_request) {
+  const Json request = Json::parse(json_request, nullptr, false);
+  const Json* const name = name_of(request);
+  const auto& known = Impl::requests();
+  const auto found =
+      name != nullptr ? known.find(name->get_ref<const std::string&>()) : known.end();
+  return found != known.end() && found->second.takes_long;
+}
+
 core::Status AdminService::handle(std::string_view json_request,
                                   const Asker& asker,
                                   const AdminReply& reply) {
@@ -548,8 +563,8 @@ core::Status AdminService::handle(std::string_view json_request,
     return wrong("the request is nested too deeply");
   }
   const Json request = Json::parse(json_request, nullptr, false);
-  const auto name = request.is_object() ? request.find("request") : request.end();
-  if (!request.is_object() || name == request.end() || !name->is_string()) {
+  const Json* const name = name_of(request);
+  if (name == nullptr) {
     return wrong("a request is a JSON object with the member \"request\"");
   }
   const auto& known = Impl::requests();

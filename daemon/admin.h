@@ -92,7 +92,8 @@ class LiveDaemon {
   virtual void record_removed(const core::KeyHash& hash) = 0;
 };
 
-// Threads: handle() from one thread at a time. Blocks on disk: never on the loop.
+// Threads: handle() from one thread at a time; two services may share a database and a daemon.
+// Blocks on disk: never on the loop.
 class AdminService {
  public:
   struct Options {
@@ -115,6 +116,9 @@ class AdminService {
   // Errors: kInvalidArgument (not JSON, bad member), kUnsupported (unknown request), kDenied,
   // kUnavailable (needs a daemon, or it stops meanwhile).
   core::Status handle(std::string_view json_request, const Asker& asker, const AdminReply& reply);
+  // Whether it reads much, or its reply is made at its reader's pace: not where others would wait.
+  // Such requests change nothing. Threads: any.
+  [[nodiscard]] static bool takes_long(std::string_view json_request);
 
  private:
   struct Impl;

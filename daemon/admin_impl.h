@@ -84,6 +84,7 @@ struct AdminService::Impl {
     Handler handler = nullptr;
     Rights rights = Rights::kRead;
     bool needs_daemon = false;
+    bool takes_long = false;
   };
   static const std::map<std::string_view, Request>& requests();
 

@@ -22,6 +22,7 @@ constexpr std::size_t kStorageBound = 8192;
 constexpr std::size_t kScorerBound = 1024;
 constexpr std::size_t kFillBatch = 256;
 constexpr std::size_t kBackgroundBound = 256;
+constexpr std::size_t kReaderBound = 256;
 constexpr unsigned kTickMs = 50;
 constexpr unsigned kFlushMs = 1000;
 constexpr unsigned kWatchdogMs = 5000;
@@ -51,6 +52,7 @@ Daemon::Daemon(CommandLine line)
       models_(std::make_shared<const ModelSet>()),
       storage_(std::make_unique<WorkThread>("rf-storage", kStorageBound)),
       scorer_(std::make_unique<WorkThread>("rf-scorer", kScorerBound, kScorerNice)),
+      reader_(std::make_unique<WorkThread>("rf-reader", kReaderBound)),
       background_(std::make_unique<WorkThread>("rf-admin", kBackgroundBound)) {}
 
 // What is queued for the storage thread is still written. Each thread ends before those that it
@@ -58,6 +60,7 @@ Daemon::Daemon(CommandLine line)
 Daemon::~Daemon() {
   stopping_ = true;
   background_->finish();
+  reader_->finish();
   storage_->finish();
   scorer_->finish();
   background_.reset();
@@ -95,14 +98,12 @@ core::Status Daemon::start() {
   }
   use_models(std::move(*models));
   restore_queue();
-  admin_ = std::make_unique<AdminService>(
-      *database_,
-      this,
-      ModelSet{},
-      AdminService::Options{config_.state_dir,
-                            default_context_,
-                            config_.build_policy,
-                            static_cast<std::size_t>(config_.max_engines)});
+  const AdminService::Options options{config_.state_dir,
+                                      default_context_,
+                                      config_.build_policy,
+                                      static_cast<std::size_t>(config_.max_engines)};
+  admin_ = std::make_unique<AdminService>(*database_, this, ModelSet{}, options);
+  reading_ = std::make_unique<AdminService>(*database_, this, ModelSet{}, options);
   supervisor_ = std::make_unique<Supervisor>(
       loop_.get(),
       *queue_,

@@ -74,6 +74,7 @@ class Daemon final : public LiveDaemon {
  private:
   struct PendingAnswer;
   struct ReplyTo;
+  struct AdminJob;
   struct Measured;
   struct Counters {
     std::uint64_t queries = 0, hits = 0, predicted = 0, abstained = 0, reports = 0, uses = 0;
@@ -106,7 +107,9 @@ class Daemon final : public LiveDaemon {
                       std::vector<std::byte>& out);
   void on_report(Client& client, const ClientContext& context, const core::wire::Report& report);
   void on_admin(Client& client, std::uint32_t request_id, const std::string& json);
-  // Background thread, as what follows: hands over a piece once the client has read most of the
+  // Background or reading thread, as what follows.
+  void answer_admin(AdminService& service, const AdminJob& job);
+  // Hands over a piece once the client has read most of the
   // earlier ones. False where it is gone, or has let the daemon wait too long and is dropped.
   bool send_piece(ReplyTo& to, std::string json, bool more);
   enum class Reader { kGone, kBehind, kReady };
@@ -214,10 +217,12 @@ class Daemon final : public LiveDaemon {
   bool table_lacks_ = false;               // answers that found no room; storage thread
   std::unique_ptr<PublishedTable> table_;  // storage thread, once start() is through
   std::unique_ptr<AdminService> admin_;    // background thread
+  std::unique_ptr<AdminService> reading_;  // reading thread: what takes long
 
   // Last: their jobs use all of the above.
   std::unique_ptr<WorkThread> storage_;
   std::unique_ptr<WorkThread> scorer_;
+  std::unique_ptr<WorkThread> reader_;
   std::unique_ptr<WorkThread> background_;
 };
 

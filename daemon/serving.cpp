@@ -63,6 +63,14 @@ struct Daemon::ReplyTo {
   std::chrono::steady_clock::duration patience = kReplyPatience;  // what is left of it
 };
 
+struct Daemon::AdminJob {
+  ReplyTo to;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::string admin_group;  // at the time of the request
+  std::string json;
+};
+
 // Lives from the query until its answer is sent and its misses are queued.
 struct Daemon::PendingAnswer {
   std::uint64_t client = 0;
@@ -448,32 +456,40 @@ void Daemon::flush_uses() {
 }
 
 void Daemon::on_admin(Client& client, std::uint32_t request_id, const std::string& json) {
-  const bool taken = background_->try_submit([this,
-                                              id = client.id,
-                                              uid = client.uid,
-                                              gid = client.gid,
-                                              group = config_.admin_group,
-                                              json,
-                                              request_id] {
-    const bool may_write = uid == 0 || uid == ::getuid() || in_group(uid, gid, group);
-    if (!may_write && reader_of(id) == Reader::kGone) {
-      return;  // nothing would come of it
-    }
-    const auto status =
-        admin_->handle(json,
-                       {may_write ? Rights::kWrite : Rights::kRead, "uid " + std::to_string(uid)},
-                       [this, to = ReplyTo{id, request_id}](std::string piece, bool more) mutable {
-                         return send_piece(to, std::move(piece), more);
-                       });
-    if (!status) {
-      loop_.post([this, id, request_id, error = status.error()] {
-        server_->send_error(id, request_id, error);
-      });
+  const AdminJob job{{client.id, request_id}, client.uid, client.gid, config_.admin_group, json};
+  const auto busy = [this](const ReplyTo& to) {
+    server_->send_error(to.client,
+                        to.request_id,
+                        core::make_error(core::ErrorCode::kExhausted, "the daemon is busy"));
+  };
+  const bool taken = background_->try_submit([this, job, busy] {
+    if (!AdminService::takes_long(job.json)) {
+      answer_admin(*admin_, job);
+    } else if (!reader_->try_submit([this, job] { answer_admin(*reading_, job); })) {
+      loop_.post([busy, to = job.to] { busy(to); });
     }
   });
   if (!taken) {
-    server_->send_error(
-        client.id, request_id, core::make_error(core::ErrorCode::kExhausted, "the daemon is busy"));
+    busy(job.to);
+  }
+}
+
+void Daemon::answer_admin(AdminService& service, const AdminJob& job) {
+  const bool may_write =
+      job.uid == 0 || job.uid == ::getuid() || in_group(job.uid, job.gid, job.admin_group);
+  if (!may_write && reader_of(job.to.client) == Reader::kGone) {
+    return;  // nothing would come of it
+  }
+  const auto status =
+      service.handle(job.json,
+                     {may_write ? Rights::kWrite : Rights::kRead, "uid " + std::to_string(job.uid)},
+                     [this, to = job.to](std::string piece, bool more) mutable {
+                       return send_piece(to, std::move(piece), more);
+                     });
+  if (!status) {
+    loop_.post([this, to = job.to, error = status.error()] {
+      server_->send_error(to.client, to.request_id, error);
+    });
   }
 }
 
