@@ -151,9 +151,10 @@ class Race {
   // Whether running it can be spared: it is known to be slow, or its engine is.
   [[nodiscard]] bool hopeless_unseen(std::size_t i) const {
     const Entrant& entrant = entrants_[i];
+    const auto engine = engines_.find(entrant.engine);
+    const float known = std::max(entrant.least_us, engine != engines_.end() ? engine->second : 0);
     const float limit = std::max(kCheapUs, options_.hopeless_engine * best_single(i));
-    const auto known = engines_.find(entrant.engine);
-    return entrant.least_us > limit || (known != engines_.end() && known->second > limit);
+    return known > limit && !(entrant.chosen && known <= options_.chosen_us);
   }
 
   // Every candidate twice, but those that are hopeless and did not take their time to load: a
@@ -162,7 +163,7 @@ class Race {
   void first_look() {
     for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
       RaceResult& result = outcome_.results[i];
-      if (!options_.exhaustive && !entrants_[i].chosen && hopeless_unseen(i)) {
+      if (!options_.exhaustive && hopeless_unseen(i)) {
         result.status = kHopelessStatus;
         continue;
       }

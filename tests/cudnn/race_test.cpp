@@ -95,6 +95,20 @@ BOOST_AUTO_TEST_CASE(what_somebody_chooses_is_sampled_however_slow_it_is) {
   BOOST_TEST(launcher.counts(4).graphs == 0);
 }
 
+// It could take all the time that the problem has.
+BOOST_AUTO_TEST_CASE(what_is_chosen_but_known_to_take_long_is_not_launched) {
+  FakeLauncher launcher({{.us = 5}, {.us = 900000}, {.us = 900000}, {.us = 900000}, {.us = 300}});
+  const RaceOutcome outcome = raced(launcher,
+                                    {{.engine = 0},
+                                     {.engine = 1, .least_us = 30000, .chosen = true},
+                                     {.engine = 2},
+                                     {.engine = 2, .chosen = true},
+                                     {.engine = 3, .least_us = 200, .chosen = true}});
+  BOOST_TEST(outcome.results[1].status == cudnn::kHopelessStatus);
+  BOOST_TEST(outcome.results[3].status == cudnn::kHopelessStatus);
+  BOOST_TEST((outcome.results[4].timing == core::Timing::kGraphMedian));
+}
+
 BOOST_AUTO_TEST_CASE(an_engine_with_one_good_configuration_is_tried_to_the_end) {
   FakeLauncher launcher({{.us = 100}, {.us = 50000}, {.us = 95}});
   const RaceOutcome outcome = raced(launcher, {{.engine = 1}, {.engine = 1}, {.engine = 1}});
