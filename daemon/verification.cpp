@@ -106,7 +106,9 @@ void Daemon::on_stored(const std::shared_ptr<const Measured>& measured,
   const core::KeyHash& hash = measured->hash;
   if (stored) {
     note_context(measured->record.key.context);
-    if (!measured->record.provenance.disturbed || !queue_->repeat_later(hash, std::time(nullptr))) {
+    const core::Provenance& taken = measured->record.provenance;
+    const bool again = taken.disturbed && taken.source != "recorded";  // a replay says the same
+    if (!again || !queue_->repeat_later(hash, std::time(nullptr))) {
       queue_->finish(hash);
     }
     ++counters_.verified;

@@ -33,6 +33,21 @@ BOOST_AUTO_TEST_CASE(a_miss_is_queued_measured_and_then_answered_from_the_measur
   }));
 }
 
+// Measuring again is for a GPU that was disturbed; a replay would say the same.
+BOOST_AUTO_TEST_CASE(a_recorded_measurement_that_was_disturbed_is_not_repeated) {
+  Folder folder;
+  json line = json::parse(sample_line(64, 10));
+  line["provenance"]["disturbed"] = true;
+  const auto recorded = folder.write("recorded.jsonl", line.dump() + "\n");
+  RunningDaemon daemon(folder, {"--timer", "recorded:" + recorded.string()});
+  TestClient client(daemon.socket());
+  (void)client.query(sample_problem(64));
+  BOOST_TEST(eventually([&] { return client.admin({{"request", "stats"}})["verified"] == 1; }));
+  BOOST_TEST(eventually([&] {
+    return client.admin({{"request", "status"}})["queue"]["length"] == 0;
+  }));
+}
+
 BOOST_AUTO_TEST_CASE(constraints_filter_the_measured_answer) {
   Folder folder;
   RunningDaemon daemon(folder, {"--timer", "none"});
