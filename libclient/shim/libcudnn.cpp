@@ -209,7 +209,8 @@ Route find_route(const char* name, const void* call_site) {
     return {real_cudnn(), nullptr};
   }
   const Dl_info object = object_of(function);
-  const RealCudnn* served = is_cudnn(object.dli_fname) ? real_cudnn(object.dli_fname) : nullptr;
+  const bool is_one = object.dli_fname != nullptr && is_cudnn(object.dli_fname);
+  const RealCudnn* served = is_one ? real_cudnn(object.dli_fname) : nullptr;
   return served != nullptr && served->base == object.dli_fbase ? Route{served, nullptr}
                                                                : Route{nullptr, function};
 }
