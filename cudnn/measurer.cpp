@@ -26,12 +26,12 @@ constexpr std::size_t kComparedElements = std::size_t{1} << 16;
 
 using Clock = std::chrono::steady_clock;
 
-// Bit 0: to be the fastest at all; then one for each of core::framework_filters().
 bool is_chosen(const core::Candidate& candidate, std::span<const core::EngineConfig> chosen) {
   return candidate.rank_a == 0 || candidate.rank_b == 0 ||
          std::ranges::find(chosen, candidate.config) != chosen.end();
 }
 
+// Bit 0: to be the fastest at all; then one for each of core::framework_filters().
 Demands demands_met_by(const core::Candidate& candidate, const core::Problem& problem) {
   const auto filters = core::framework_filters(problem.x.type);
   Demands met = 1;

@@ -139,9 +139,9 @@ class Race {
     return best_for(best_graph_, entrants_[i]);
   }
 
-  // Sampled whatever the others take.
-  [[nodiscard]] bool is_chosen(std::size_t i) const {
-    return entrants_[i].chosen && runners_[i].least <= options_.chosen_us;
+  // Looked at and sampled whatever the others take. `us`: what is known of its time.
+  [[nodiscard]] bool is_chosen(std::size_t i, float us) const {
+    return entrants_[i].chosen && us <= options_.chosen_us;
   }
 
   [[nodiscard]] bool in_sight(std::size_t i, float least) const {
@@ -154,7 +154,7 @@ class Race {
     const auto engine = engines_.find(entrant.engine);
     const float known = std::max(entrant.least_us, engine != engines_.end() ? engine->second : 0);
     const float limit = std::max(kCheapUs, options_.hopeless_engine * best_single(i));
-    return known > limit && !(entrant.chosen && known <= options_.chosen_us);
+    return known > limit && !is_chosen(i, known);
   }
 
   // Every candidate twice, but those that are hopeless and did not take their time to load: a
@@ -180,7 +180,7 @@ class Race {
       const bool loaded = first->host_us > kLoadingShare * first->time_us;
       const float hopeless = options_.hopeless * best_single(i);
       bool again =
-          entrants_[i].chosen || least <= std::max(hopeless, loaded ? kLoadingUs : kHeldUpUs);
+          is_chosen(i, least) || least <= std::max(hopeless, loaded ? kLoadingUs : kHeldUpUs);
       for (std::size_t n = 1; again && n < kMostLooks; ++n) {
         const std::optional<Launch> next = launch(i);
         if (!next) {
@@ -294,7 +294,8 @@ class Race {
   void quick_look() {
     std::vector<std::size_t> lineup;
     for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
-      const bool looked_at = options_.exhaustive || is_chosen(i) || in_sight(i, runners_[i].least);
+      const bool looked_at =
+          options_.exhaustive || is_chosen(i, runners_[i].least) || in_sight(i, runners_[i].least);
       if (runners_[i].single < kNever && looked_at && prepare(i, options_.quick_us)) {
         lineup.push_back(i);
       }
@@ -316,9 +317,9 @@ class Race {
       std::vector<std::size_t> lineup;
       for (std::size_t i = 0; i < runners_.size() && !halted(); ++i) {
         Runner& runner = runners_[i];
-        const bool races =
-            options_.exhaustive || runner.quickest <= within * best_graph(i) ||
-            ((runner.entered || is_chosen(i)) && runner.samples.size() < kSomeSamples);
+        const bool races = options_.exhaustive || runner.quickest <= within * best_graph(i) ||
+                           ((runner.entered || is_chosen(i, runner.least)) &&
+                            runner.samples.size() < kSomeSamples);
         if (runner.repeats > 0 && races && prepare(i, options_.graph_us) &&
             runner.samples.size() < wanted) {
           runner.entered = true;
