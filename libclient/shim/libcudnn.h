@@ -55,7 +55,6 @@ struct Route {
 // libc's own dlsym and dlvsym, past every interposer: for the shim's look-ups. Null if they cannot
 // be found.
 using DlsymFunction = void* (*)(void*, const char*);
-using DlvsymFunction = void* (*)(void*, const char*, const char*);
 [[nodiscard]] DlsymFunction real_dlsym() noexcept;
 // What the application's own look-ups go on to: the next dlsym or dlvsym behind the shim, which may
 // be another interposer's.
