@@ -46,7 +46,7 @@ class RowFilter {
     if (!filter) {
       return filter.error();
     }
-    const auto view = model::parse_view(request.value("view", std::string("all")));
+    const auto view = model::parse_application_view(request.value("view", std::string("all")));
     if (!view) {
       return wrong("view: expected all, without_tensor_cores or deterministic");
     }

@@ -151,7 +151,7 @@ class Daemon final : public LiveDaemon {
                               const std::vector<core::Context>& older,
                               double factor);  // storage thread
   void review();                               // background thread
-  // `logs`: of each view, in the order of model::kViews.
+  // `logs`: of each view, in the order of model::kApplicationViews.
   void promote_by_rule(std::span<const AccuracyLog> logs,
                        const ModelSet& set,
                        const Config& config);

@@ -21,7 +21,7 @@ struct Seen {
 std::vector<Seen> views_of(const core::Record& record) {
   std::vector<Seen> views{{model::View::kAll, record}};
   if (record.key.problem.x.type == core::DataType::kF32) {
-    for (const model::View view : std::span(model::kViews).subspan(1)) {
+    for (const model::View view : std::span(model::kApplicationViews).subspan(1)) {
       Seen seen{view, core::without_notes(record, model::refused_notes(view))};
       if (core::fastest(seen.record) != nullptr) {
         views.push_back(std::move(seen));

@@ -218,7 +218,7 @@ void Daemon::review() {
   }
   (void)database_->trim_accuracy(std::time(nullptr) - config->accuracy_days * 86400,
                                  static_cast<std::uint64_t>(config->accuracy_rows));
-  std::vector<AccuracyLog> logs(model::kViews.begin(), model::kViews.end());
+  std::vector<AccuracyLog> logs(model::kApplicationViews.begin(), model::kViews.end());
   if (const auto read = AccuracyLog::read(*database_, logs, [this] { return is_stopping(); });
       !read) {
     spdlog::error("accuracy log: {}", read.error().message);

@@ -26,9 +26,8 @@ struct Judgement {
   float confidence = 0;              // probability that the first choice is within 5 % of the best
   float model_log_slowdown = 0;      // expected, of the model's first choice
   float heuristic_log_slowdown = 0;  // expected, of heuristic A's first choice
-  float log2_best_us = 0;            // expected, of the fastest candidate's time
 };
-inline constexpr std::size_t kJudgeOutputs = 4;
+inline constexpr std::size_t kJudgeOutputs = 3;
 
 // A small network that judges the model's answer before the truth is known: trained on predictions
 // for problems that were left out of the training, some of them by whole regions of the problem
@@ -54,7 +53,6 @@ struct JudgeSample {
   std::array<float, kJudgeInputs> inputs{};
   float log_slowdown = 0;             // of the model's first existing choice
   float heuristic_log_slowdown = -1;  // of heuristic A's; negative: not covered
-  float log2_best_us = 0;
 };
 
 // Trains the judge and chooses the margin. Deterministic. `validation`: predictions of the network

@@ -34,19 +34,31 @@ CorpusTimes times_of(const core::Record& record) {
   return times;
 }
 
+core::Record part_in(View view, const core::Record& record) {
+  core::Record part = record;
+  std::erase_if(part.candidates, [view](const core::Candidate& candidate) {
+    return !is_in(view, candidate.numerical_notes, candidate.behavior_notes);
+  });
+  return part;
+}
+
 std::array<CorpusTimes, kViews.size()> times_by_view(const core::Record& record) {
   std::array<CorpusTimes, kViews.size()> views;
   views.front() = times_of(record);
-  if (record.key.problem.x.type != core::DataType::kF32) {
-    return views;
+  const auto set = [&views](View view, const core::Record& part) {
+    views[static_cast<std::size_t>(view)] = times_of(part);
+  };
+  const core::Problem& problem = record.key.problem;
+  if (has_view(problem, View::kWithoutTensorCores)) {
+    const core::Record without = part_in(View::kWithoutTensorCores, record);
+    set(View::kWithoutTensorCores, without);
+    const core::Record deterministic = part_in(View::kDeterministic, record);
+    if (deterministic.candidates.size() < without.candidates.size()) {
+      set(View::kDeterministic, deterministic);
+    }
   }
-  const core::Record without =
-      core::without_notes(record, refused_notes(View::kWithoutTensorCores));
-  views[static_cast<std::size_t>(View::kWithoutTensorCores)] = times_of(without);
-  const core::Record deterministic =
-      core::without_notes(without, refused_notes(View::kDeterministic));
-  if (deterministic.candidates.size() < without.candidates.size()) {
-    views[static_cast<std::size_t>(View::kDeterministic)] = times_of(deterministic);
+  if (has_view(problem, View::kPrecompiled)) {
+    set(View::kPrecompiled, part_in(View::kPrecompiled, record));
   }
   return views;
 }

@@ -33,7 +33,8 @@ struct CorpusProblem {
   std::uint64_t shape = 0;  // hash of what shape_hash() says
   std::size_t first = 0;    // candidates
   std::size_t count = 0;
-  // By view; of kDeterministic nothing where it holds as much as the view before.
+  // By view; nothing where the problem has no such view. Of kDeterministic nothing where it holds
+  // as much as the view before.
   std::array<CorpusTimes, kViews.size()> views;
 
   [[nodiscard]] const CorpusTimes& times(View view) const {
@@ -68,7 +69,7 @@ class Corpus {
     return notes_[config].behavior;
   }
   [[nodiscard]] bool holds(View view, const CorpusCandidate& candidate) const {
-    return (numerical_notes(candidate.config) & refused_notes(view)) == 0;
+    return is_in(view, numerical_notes(candidate.config), behavior_notes(candidate.config));
   }
 
  private:
@@ -105,7 +106,7 @@ struct ClassRule {
 };
 
 // The classes that the problems named by `indices` teach, and for each combination the classes that
-// were candidates there. Each view of an f32 problem is a combination of its own.
+// were candidates there. Each view of a problem is a combination of its own.
 [[nodiscard]] ClassList make_class_list(const Corpus& corpus,
                                         std::span<const std::size_t> indices,
                                         const ClassRule& rule);

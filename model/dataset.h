@@ -45,8 +45,8 @@ struct Sample {
   std::size_t count = 0;
 };
 
-// The problems of a corpus as one class list and normaliser see them: f32 problems once in
-// each view that the class list knows. Problems of an unknown combination, or
+// The problems of a corpus as one class list and normaliser see them: once in each of their views
+// that the class list knows. Problems of an unknown combination, or
 // none of whose candidates is a class, have no sample: see sample_of(). Immutable; any number of
 // threads.
 class Dataset {
@@ -58,6 +58,7 @@ class Dataset {
 
   [[nodiscard]] std::size_t width() const { return width_; }
   [[nodiscard]] std::span<const Sample> samples() const { return samples_; }
+  // [width()]: normalised features, indicators, one-hot combination.
   [[nodiscard]] const float* input(std::size_t sample) const { return &inputs_[sample * width_]; }
   [[nodiscard]] std::span<const Existing> existing(const Sample& sample) const {
     return std::span(existing_).subspan(sample.first, sample.count);

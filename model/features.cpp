@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint64_t kSchemaVersion = 2;
 
 constexpr std::array<std::string_view, kViews.size()> kViewNames = {
-    "all", "without_tensor_cores", "deterministic"};
+    "all", "without_tensor_cores", "deterministic", "precompiled"};
 
 // Features that are logarithms come first: they are taken all at once.
 constexpr std::array<std::string_view, kNumericFeatures> kNames = {"log2 n",
@@ -370,20 +370,32 @@ Combination combination_of(const core::Problem& problem, View view) {
   if (problem.groups() > 1) {
     combination.grouping = problem.w.dims[1] == 1 ? Grouping::kDepthwise : Grouping::kGrouped;
   }
-  if (problem.x.type == core::DataType::kF32) {
-    combination.view = view;
-  }
+  combination.view = has_view(problem, view) ? view : View::kAll;
   return combination;
+}
+
+bool has_view(const core::Problem& problem, View view) {
+  const bool is_f32 = problem.x.type == core::DataType::kF32;
+  switch (view) {
+    case View::kAll:
+      return true;
+    case View::kWithoutTensorCores:
+    case View::kDeterministic:
+      return is_f32;
+    case View::kPrecompiled:
+      return !is_f32 && problem.groups() > 1;
+  }
+  return false;
 }
 
 std::string_view to_string(View view) {
   return kViewNames[static_cast<std::size_t>(view)];
 }
 
-std::optional<View> parse_view(std::string_view name) {
-  const auto found = std::ranges::find(kViewNames, name);
-  return found != kViewNames.end() ? std::optional(kViews[found - kViewNames.begin()])
-                                   : std::nullopt;
+std::optional<View> parse_application_view(std::string_view name) {
+  const auto found =
+      std::ranges::find(kApplicationViews, name, [](View view) { return to_string(view); });
+  return found != kApplicationViews.end() ? std::optional(*found) : std::nullopt;
 }
 
 std::string to_string(const Combination& combination) {
@@ -397,7 +409,7 @@ std::string to_string(const Combination& combination) {
   text += combination.spatial_rank == 3 ? " 3d " : " 2d ";
   text += kGroupings[static_cast<std::size_t>(combination.grouping)];
   static constexpr std::array<std::string_view, kViews.size()> kSuffixes = {
-      "", " without tensor cores", " without tensor cores, deterministic"};
+      "", " without tensor cores", " without tensor cores, deterministic", " precompiled"};
   text += kSuffixes[static_cast<std::size_t>(combination.view)];
   return text;
 }
@@ -420,8 +432,10 @@ IndicatorFeatures indicator_features(const Combination& combination) {
   set(15, combination.grouping);
   indicators[18] = combination.spatial_rank == 3 ? 1.0F : 0.0F;
   indicators[19] = flag(combination.mode == core::ConvolutionMode::kConvolution);
-  indicators[20] = flag(combination.view != View::kAll);
+  indicators[20] = flag(combination.view == View::kWithoutTensorCores ||
+                        combination.view == View::kDeterministic);
   indicators[21] = flag(combination.view == View::kDeterministic);
+  indicators[22] = flag(combination.view == View::kPrecompiled);
   return indicators;
 }
 
@@ -437,7 +451,7 @@ std::uint64_t feature_schema_hash() {
   return mix(
       hash,
       "indicators: operation 3, type 9, layout 3, grouping 3, 3-D, convolution, without tensor "
-      "cores, deterministic");
+      "cores, deterministic, precompiled");
 }
 
 }  // namespace reformer::model

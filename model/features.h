@@ -16,24 +16,43 @@ namespace reformer::model {
 
 enum class Grouping : std::uint8_t { kDense = 0, kGrouped = 1, kDepthwise = 2 };
 
-// What an application runs of an f32 problem's candidates: what is left of them after each of
-// core::kF32Refusals. What is fast is another question in each view, so a model learns them all. Of
-// other types there is kAll alone.
+// Which of a problem's candidates are ranked. What is fast is another question in each view, so a
+// model learns them all. kAll is of every problem.
 enum class View : std::uint8_t {
   kAll = 0,
-  kWithoutTensorCores = 1,  // TF32 is refused
-  kDeterministic = 2        // and so are non-deterministic engines
+  // Of f32 problems: what an application runs that refuses TF32, and one that refuses
+  // non-deterministic engines besides. What is left after each of core::kF32Refusals.
+  kWithoutTensorCores = 1,
+  kDeterministic = 2,
+  // Of problems of other types with groups: what cuDNN need not compile at run time. Where a
+  // compiled kernel is by far the fastest, what is fast among the others is a question that kAll
+  // hardly asks, and the one that counts when compiling is not worth it (core::BuildPolicy).
+  kPrecompiled = 3
 };
-inline constexpr std::array<View, 3> kViews = {
+inline constexpr std::array<View, 4> kViews = {
+    View::kAll, View::kWithoutTensorCores, View::kDeterministic, View::kPrecompiled};
+// Those that an application asks for, which accuracy is logged of.
+inline constexpr std::array<View, 3> kApplicationViews = {
     View::kAll, View::kWithoutTensorCores, View::kDeterministic};
-static_assert(kViews.size() == core::kF32Refusals.size());
+static_assert(kApplicationViews.size() == core::kF32Refusals.size());
 // The numerical notes of what is not in the view.
 [[nodiscard]] constexpr std::uint32_t refused_notes(View view) {
-  return core::kF32Refusals[static_cast<std::size_t>(view)];
+  return view == View::kPrecompiled ? 0 : core::kF32Refusals[static_cast<std::size_t>(view)];
 }
-// "all", "without_tensor_cores", "deterministic".
+// Whether candidates with these notes are in the view.
+[[nodiscard]] constexpr bool is_in(View view,
+                                   std::uint32_t numerical_notes,
+                                   std::uint32_t behavior_notes) {
+  return (numerical_notes & refused_notes(view)) == 0 &&
+         (view != View::kPrecompiled ||
+          (behavior_notes & core::behavior_note::kRuntimeCompilation) == 0);
+}
+// Whether the view is one of the problem's.
+[[nodiscard]] bool has_view(const core::Problem& problem, View view);
+// "all", "without_tensor_cores", "deterministic", "precompiled".
 [[nodiscard]] std::string_view to_string(View view);
-[[nodiscard]] std::optional<View> parse_view(std::string_view name);
+// Of kApplicationViews alone.
+[[nodiscard]] std::optional<View> parse_application_view(std::string_view name);
 
 // What decides which engines can run at all. A model ranks, for each combination it was trained on,
 // the classes that were seen there, and abstains for any other.
@@ -52,9 +71,10 @@ struct Combination {
   View view = View::kAll;
   friend auto operator<=>(const Combination&, const Combination&) = default;
 };
-// The view of a problem whose input is not f32 is kAll.
+// A view that is not one of the problem's counts as kAll.
 [[nodiscard]] Combination combination_of(const core::Problem& problem, View view = View::kAll);
-// "fwd f16 nhwc 2d dense", "fwd f32 nhwc 2d dense without tensor cores", "... deterministic".
+// "fwd f16 nhwc 2d dense", "fwd f32 nhwc 2d dense without tensor cores", "... deterministic",
+// "fwd f16 nhwc 2d depthwise precompiled".
 [[nodiscard]] std::string to_string(const Combination& combination);
 
 // Numeric features of the problem itself: log2 of dims, products and ratios; divisibility; how
@@ -67,7 +87,7 @@ using NumericFeatures = std::array<float, kNumericFeatures>;
 void numeric_features(const core::Problem& problem, std::int32_t sm_count, NumericFeatures& out);
 
 // Indicators that are constant over a combination: operation, types, layout, rank, grouping, view.
-inline constexpr std::size_t kIndicatorFeatures = 22;
+inline constexpr std::size_t kIndicatorFeatures = 23;
 using IndicatorFeatures = std::array<float, kIndicatorFeatures>;
 [[nodiscard]] IndicatorFeatures indicator_features(const Combination& combination);
 

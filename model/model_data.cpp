@@ -87,7 +87,7 @@ std::string wrong_combinations(const ModelData& data, std::size_t row_count) {
     const Combination& known = combinations[c].combination;
     if (known.operation > core::Operation::kFilterGradient ||
         known.layout > core::Layout::kStrided || known.grouping > Grouping::kDepthwise ||
-        known.view > View::kDeterministic) {
+        known.view > kViews.back()) {
       return "unknown combination";
     }
   }
@@ -110,6 +110,18 @@ std::string wrong_calibration(const Calibration& c) {
                        finite(c.output_weights) && finite(c.output_bias) &&
                        std::isfinite(c.margin) && std::isfinite(c.abstain_below);
   return sizes && numbers ? "" : "impossible calibration";
+}
+
+std::string wrong_times(const TimeNetwork& t) {
+  const bool sizes = t.hidden1_weights.size() == kTimeInputs * kTimeHidden[0] &&
+                     t.hidden1_bias.size() == kTimeHidden[0] &&
+                     t.hidden2_weights.size() == kTimeHidden[0] * kTimeHidden[1] &&
+                     t.hidden2_bias.size() == kTimeHidden[1] &&
+                     t.output_weights.size() == kTimeHidden[1];
+  const bool numbers = finite(t.hidden1_weights) && finite(t.hidden1_bias) &&
+                       finite(t.hidden2_weights) && finite(t.hidden2_bias) &&
+                       finite(t.output_weights) && std::isfinite(t.output_bias);
+  return sizes && numbers ? "" : "impossible time network";
 }
 
 std::string wrong(const ModelData& data) {
@@ -145,7 +157,10 @@ std::string wrong(const ModelData& data) {
   if (data.info.contexts.empty() || data.info.contexts.front().device.sm_count <= 0) {
     return "no GPU named that it was trained for";
   }
-  return wrong_calibration(data.calibration);
+  if (std::string what = wrong_calibration(data.calibration); !what.empty()) {
+    return what;
+  }
+  return wrong_times(data.times);
 }
 
 }  // namespace

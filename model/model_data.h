@@ -5,6 +5,7 @@
 #include "model/dataset.h"
 #include "model/network.h"
 #include "model/predictor.h"
+#include "model/time_network.h"
 
 #include <cstdint>
 #include <span>
@@ -23,6 +24,7 @@ struct ModelData {
   std::vector<float> trunk;  // parameters of the layers, see make_layers()
   std::vector<float> rows;   // [rows][embedding + 1]: weights and bias
   Calibration calibration;
+  TimeNetwork times;
   // Low halves of shape_hash() of the training problems, ascending: what the model has seen.
   std::vector<std::uint32_t> seen_shapes;
 

@@ -248,6 +248,12 @@ void visit(Archive& archive, T& data) {
   archive(data.calibration.output_bias);
   archive(data.calibration.abstain_below);
   archive(data.calibration.margin);
+  archive(data.times.hidden1_weights);
+  archive(data.times.hidden1_bias);
+  archive(data.times.hidden2_weights);
+  archive(data.times.hidden2_bias);
+  archive(data.times.output_weights);
+  archive(data.times.output_bias);
   archive(data.seen_shapes);
 }
 

@@ -18,13 +18,13 @@
 //   bytes 24-31  bytes that follow the header
 //   bytes 32-39  xxh3-64 of bytes 0-31 and of what follows the header
 //   then the sections in the order of ModelData: information, shape, normaliser, classes with their
-//   combinations, class rows, trunk, calibration, seen shapes. Strings and arrays carry a 32-bit
-//   count in front.
+//   combinations, class rows, trunk, calibration, time network, seen shapes. Strings and arrays
+//   carry a 32-bit count in front.
 namespace reformer::model {
 
 inline constexpr std::size_t kModelHeaderBytes = 40;
-// 1 had no views.
-inline constexpr std::uint32_t kModelFormatVersion = 2;
+// 1 had no views, 2 no time network.
+inline constexpr std::uint32_t kModelFormatVersion = 3;
 
 [[nodiscard]] std::vector<std::byte> encode_model(const ModelData& data);
 // The input is hostile: length, checksum, every count and every index are checked.

@@ -3,6 +3,7 @@
 #include "model/cover.h"
 #include "model/inference.h"
 #include "model/model_file.h"
+#include "model/packed_layer.h"
 
 #include <algorithm>
 #include <cmath>
@@ -45,10 +46,6 @@ constexpr FilterSet kAllFilters = ~FilterSet{0};
 // A narrower view's part of an answer's entries and engines is one in so many.
 constexpr std::size_t kShareOfView = 4;
 
-bool is_in(View view, std::uint32_t numerical_notes) {
-  return (numerical_notes & refused_notes(view)) == 0;
-}
-
 // The application filters that pass something of the wider view that the narrower one lacks.
 FilterSet filters_between(View wider, View narrower) {
   core::DecisionEntry lacking;
@@ -74,7 +71,7 @@ void merge(View narrower,
   };
   entries.erase(std::remove_if(second, entries.end(), is_own), entries.end());
   const auto place = std::find_if(second, entries.end(), [narrower](const auto& entry) {
-    return is_in(narrower, entry.numerical_notes);
+    return is_in(narrower, entry.numerical_notes, entry.behavior_notes);
   });
   entries.insert(place, own.begin(), own.end());
 }
@@ -91,11 +88,28 @@ void note_what_is_far_behind(std::vector<core::DecisionEntry>& entries) {
   }
 }
 
-// Of whatever the judge says, NaN included.
+// Of whatever the time network says, NaN included.
 double sane_time_us(float log2_us) {
   constexpr float kLeast = -10;
   constexpr float kMost = 40;
   return std::exp2(log2_us > kLeast ? std::min(log2_us, kMost) : kLeast);
+}
+
+// Gives the classes at `rows` the logits that say what they are expected to take by another view.
+// None of them can be faster than the best of all: where two judgements contradict each other like
+// that, all of them are scaled.
+void rank_by_expected_times(std::span<const double> us,
+                            std::span<const std::uint32_t> rows,
+                            const ExpectedTimes& times,
+                            double best_logit,
+                            std::span<float> logits) {
+  if (us.empty()) {
+    return;
+  }
+  const double scale = std::max(1.0, times.best_us / *std::ranges::min_element(us));
+  for (std::size_t i = 0; i < us.size(); ++i) {
+    logits[rows[i]] = static_cast<float>(best_logit - times.behind(scale * us[i]));
+  }
 }
 
 }  // namespace
@@ -105,9 +119,31 @@ struct Predictor::Impl {
       : data(std::move(model)),
         network(data, kernels),
         sm_count(data.info.contexts.front().device.sm_count),
-        hidden_weights(kJudgeInputs * kJudgeHidden),
-        output_weights(kJudgeHidden * padded_columns(kJudgeOutputs)),
-        output_bias(padded_columns(kJudgeOutputs)),
+        judge{PackedLayer(arena,
+                          kJudgeInputs,
+                          data.calibration.hidden_weights,
+                          data.calibration.hidden_bias,
+                          Activation::kRelu),
+              PackedLayer(arena,
+                          kJudgeHidden,
+                          data.calibration.output_weights,
+                          data.calibration.output_bias,
+                          Activation::kNone)},
+        times{PackedLayer(arena,
+                          kTimeInputs,
+                          data.times.hidden1_weights,
+                          data.times.hidden1_bias,
+                          Activation::kRelu),
+              PackedLayer(arena,
+                          kTimeHidden[0],
+                          data.times.hidden2_weights,
+                          data.times.hidden2_bias,
+                          Activation::kRelu),
+              PackedLayer(arena,
+                          kTimeHidden[1],
+                          data.times.output_weights,
+                          {&data.times.output_bias, 1},
+                          Activation::kNone)},
         used_kernels(kernels),
         target(parse_target_kind(data.info.target).value_or(TargetKind::kOneHot)) {
     for (const CombinationClasses& c : data.classes.combinations) {
@@ -120,16 +156,15 @@ struct Predictor::Impl {
       class_ids.emplace(kernel.entry.config, static_cast<std::int32_t>(configs.size()));
       configs.push_back(kernel.entry.config);
     }
-    const Calibration& c = data.calibration;
     for (const CombinationClasses& combination : data.classes.combinations) {
       Coverable& of_combination = coverable.emplace_back();
       for (const std::int32_t id : combination.classes) {
         of_combination.add(data.classes.classes[static_cast<std::size_t>(id)].entry);
       }
     }
-    pack_panels(c.hidden_weights.data(), kJudgeInputs, kJudgeHidden, hidden_weights.data());
-    pack_panels(c.output_weights.data(), kJudgeHidden, kJudgeOutputs, output_weights.data());
-    std::ranges::copy(c.output_bias, output_bias.begin());
+    for (const CombinationClasses& combination : data.classes.combinations) {
+      precompiled.push_back(precompiled_of(combination));
+    }
   }
 
   // A view that training had nothing of its own for is the one before.
@@ -138,9 +173,11 @@ struct Predictor::Impl {
       return kUnknown;
     }
     const std::uint32_t found = find(combination_of(problem, view));
-    return found == kUnknown && view == View::kDeterministic
-               ? find(combination_of(problem, View::kWithoutTensorCores))
-               : found;
+    if (found != kUnknown || view == View::kAll || view == View::kWithoutTensorCores) {
+      return found;
+    }
+    return find(combination_of(
+        problem, view == View::kDeterministic ? View::kWithoutTensorCores : View::kAll));
   }
 
   std::uint32_t find(const Combination& c) const {
@@ -155,52 +192,91 @@ struct Predictor::Impl {
   // known without tensor cores, for who would take such an answer?
   std::span<const View> views_for(const core::Problem& problem,
                                   const core::Constraints& constraints) const {
-    if (problem.x.type != core::DataType::kF32) {
-      return std::span(kViews).first(1);
+    if (!has_view(problem, View::kWithoutTensorCores)) {
+      return std::span(kApplicationViews).first(1);
     }
     const auto known = [&](View view) { return find(combination_of(problem, view)) != kUnknown; };
     if (!known(View::kWithoutTensorCores)) {
       return {};
     }
-    const std::size_t end = known(View::kDeterministic) ? kViews.size() : kViews.size() - 1;
+    const std::size_t end = kApplicationViews.size() - (known(View::kDeterministic) ? 0 : 1);
     std::size_t widest = 0;
-    while (widest + 1 < end &&
-           (refused_notes(kViews[widest + 1]) & ~constraints.forbidden_numerical_notes) == 0) {
+    while (widest + 1 < end && (refused_notes(kApplicationViews[widest + 1]) &
+                                ~constraints.forbidden_numerical_notes) == 0) {
       ++widest;
     }
-    return std::span(kViews).subspan(widest, end - widest);
+    return std::span(kApplicationViews).subspan(widest, end - widest);
   }
 
   bool knows(const core::Context& context) const {
     return std::ranges::find(data.info.contexts, context) != data.info.contexts.end();
   }
 
+  // The precompiled view of a combination: its own combination, and of each of that one's classes
+  // the row here.
+  struct Precompiled {
+    std::uint32_t combination = kUnknown;
+    std::vector<std::uint32_t> rows;
+  };
+
+  Precompiled precompiled_of(const CombinationClasses& whole) const {
+    Precompiled part;
+    Combination wanted = whole.combination;
+    if (wanted.view != View::kAll) {
+      return part;
+    }
+    wanted.view = View::kPrecompiled;
+    const std::uint32_t found = find(wanted);
+    if (found == kUnknown) {
+      return part;
+    }
+    for (const std::int32_t id : data.classes.combinations[found].classes) {
+      const auto row = std::ranges::lower_bound(whole.classes, id);
+      if (row == whole.classes.end() || *row != id) {
+        return part;  // not as training makes it
+      }
+      part.rows.push_back(static_cast<std::uint32_t>(row - whole.classes.begin()));
+    }
+    part.combination = found;
+    return part;
+  }
+
   ModelData data;
   InferenceNetwork network;
   std::int32_t sm_count;
   std::vector<std::uint64_t> keys;
-  std::vector<Coverable> coverable;  // by combination, in the order of its logits
+  std::vector<Coverable> coverable;      // by combination, in the order of its logits
+  std::vector<Precompiled> precompiled;  // by combination
   std::vector<core::EngineConfig> configs;
   std::unordered_map<core::EngineConfig, std::int32_t, core::EngineConfigHash> class_ids;
-  std::vector<float> hidden_weights;
-  std::vector<float> output_weights;
-  std::vector<float> output_bias;
+  WeightArena arena;  // of the two small networks
+  std::array<PackedLayer, 2> judge;
+  std::array<PackedLayer, 3> times;
   const Kernels& used_kernels;
   TargetKind target;
 };
 
 struct Predictor::Scratch::Impl {
   explicit Impl(const InferenceNetwork& network)
-      : workspace(network.workspace_floats()), logits(kBatch * network.logit_stride()) {}
+      : workspace(network.workspace_floats()),
+        logits(kBatch * network.logit_stride()),
+        precompiled_us(network.logit_stride()) {}
 
   std::vector<float> workspace;
-  std::vector<float> logits;  // [kBatch][logit_stride]
+  std::vector<float> logits;           // [kBatch][logit_stride]
+  std::vector<double> precompiled_us;  // expected times of a precompiled view's classes
   std::array<NumericFeatures, kBatch> features{};
   std::array<std::uint32_t, kBatch> combinations{};  // of the known problems, ascending
   std::array<std::uint32_t, kBatch> positions{};     // in the caller's batch
   std::array<std::array<float, kJudgeInputs>, kBatch> judge_inputs{};
   std::array<float, kBatch * kJudgeHidden> judge_hidden{};
   std::array<float, kBatch * padded_columns(kJudgeOutputs)> judge_outputs{};
+  // Of the time network, one sample for each view of the problem.
+  std::array<std::size_t, kViews.size()> time_samples{};
+  std::array<std::array<float, kTimeInputs>, kViews.size()> time_inputs{};
+  std::array<float, kViews.size() * kTimeHidden[0]> time_hidden1{};
+  std::array<float, kViews.size() * kTimeHidden[1]> time_hidden2{};
+  std::array<float, kViews.size() * padded_columns(1)> time_outputs{};
   std::array<Judgement, kBatch> judgements{};  // in the order of `positions`
 };
 
@@ -273,25 +349,10 @@ struct Predictor::Batch {
       next = std::ranges::copy(indicator_features(combination), next).out;
       std::ranges::copy(rank, next);
     }
-    model.used_kernels.dense({.weights = model.hidden_weights.data(),
-                              .bias = model.data.calibration.hidden_bias.data(),
-                              .rows = kJudgeInputs,
-                              .columns = kJudgeHidden,
-                              .x = memory.judge_inputs[0].data(),
-                              .x_stride = kJudgeInputs,
-                              .y = memory.judge_hidden.data(),
-                              .y_stride = kJudgeHidden,
-                              .samples = samples,
-                              .activation = Activation::kRelu});
-    model.used_kernels.dense({.weights = model.output_weights.data(),
-                              .bias = model.output_bias.data(),
-                              .rows = kJudgeHidden,
-                              .columns = kOutputs,
-                              .x = memory.judge_hidden.data(),
-                              .x_stride = kJudgeHidden,
-                              .y = memory.judge_outputs.data(),
-                              .y_stride = kOutputs,
-                              .samples = samples});
+    const Kernels& kernels = model.used_kernels;
+    model.judge[0].apply(
+        kernels, samples, memory.judge_inputs[0].data(), memory.judge_hidden.data());
+    model.judge[1].apply(kernels, samples, memory.judge_hidden.data(), memory.judge_outputs.data());
     for (std::size_t s = 0; s < samples; ++s) {
       memory.judgements[s] = judgement_of(std::span<const float, kJudgeOutputs>(
           &memory.judge_outputs[s * kOutputs], kJudgeOutputs));
@@ -384,6 +445,54 @@ void Predictor::rank_batch(std::span<const core::Problem> problems,
   }
 }
 
+void Predictor::expect_times(const core::Problem& problem, Scratch& scratch) const {
+  Scratch::Impl& memory = *scratch.impl_;
+  NumericFeatures features{};
+  numeric_features(problem, impl_->sm_count, features);
+  impl_->data.normaliser.apply(features);
+  std::size_t samples = 0;
+  for (const View view : kViews) {
+    if (has_view(problem, view)) {
+      const auto next = std::ranges::copy(features, memory.time_inputs[samples].begin()).out;
+      std::ranges::copy(indicator_features(combination_of(problem, view)), next);
+      memory.time_samples[static_cast<std::size_t>(view)] = samples++;
+    }
+  }
+  const Kernels& kernels = impl_->used_kernels;
+  const auto& [first, second, last] = impl_->times;
+  first.apply(kernels, samples, memory.time_inputs[0].data(), memory.time_hidden1.data());
+  second.apply(kernels, samples, memory.time_hidden1.data(), memory.time_hidden2.data());
+  last.apply(kernels, samples, memory.time_hidden2.data(), memory.time_outputs.data());
+}
+
+ExpectedTimes Predictor::expected_times(View view, const Scratch& scratch) const {
+  const Scratch::Impl& memory = *scratch.impl_;
+  const std::size_t sample = memory.time_samples[static_cast<std::size_t>(view)];
+  const float log2_us = memory.time_outputs[sample * padded_columns(1)];
+  return {impl_->target, impl_->data.info.sharpness, sane_time_us(log2_us)};
+}
+
+std::span<const double> Predictor::expect_precompiled(const core::Problem& problem,
+                                                      std::uint32_t combination,
+                                                      Scratch& scratch) const {
+  if (combination == kUnknown || impl_->precompiled[combination].combination == kUnknown) {
+    return {};
+  }
+  Ranking ranking;
+  rank(problem, 1, scratch, ranking, View::kPrecompiled);
+  if (ranking.abstained || ranking.count == 0) {
+    return {};
+  }
+  const Batch batch{.model = *impl_, .memory = *scratch.impl_, .samples = 1};
+  const std::span<const float> logits = batch.logits(0);
+  const ExpectedTimes times = expected_times(View::kPrecompiled, scratch);
+  const std::span<double> us = std::span(scratch.impl_->precompiled_us).first(logits.size());
+  std::ranges::transform(logits, us.begin(), [&](float logit) {
+    return times.us(static_cast<double>(ranking.classes[0].logit) - logit);
+  });
+  return us;
+}
+
 core::Decision Predictor::choose(const core::Problem& problem,
                                  View view,
                                  const core::Constraints& constraints,
@@ -391,6 +500,9 @@ core::Decision Predictor::choose(const core::Problem& problem,
                                  const Part& part,
                                  Scratch& scratch) const {
   core::Decision decision;
+  const std::span<const double> precompiled_us =
+      view == View::kAll ? expect_precompiled(problem, impl_->combination(problem, view), scratch)
+                         : std::span<const double>();
   Ranking ranking;
   rank(problem, 1, scratch, ranking, view);
   decision.confidence = ranking.confidence;
@@ -401,10 +513,10 @@ core::Decision Predictor::choose(const core::Problem& problem,
   const Batch batch{.model = *impl_, .memory = *scratch.impl_, .samples = 1};
   const std::span<float> logits = batch.logits(0);
   const double best_logit = ranking.classes[0].logit;
-  const ExpectedTimes times{impl_->target,
-                            impl_->data.info.sharpness,
-                            sane_time_us(scratch.impl_->judgements[0].log2_best_us)};
+  const ExpectedTimes times = expected_times(view, scratch);
   const std::uint32_t combination = scratch.impl_->combinations[0];
+  rank_by_expected_times(
+      precompiled_us, impl_->precompiled[combination].rows, times, best_logit, logits);
   const auto& classes = impl_->data.classes.combinations[combination].classes;
   const Cover cover = choose_cover(impl_->coverable[combination],
                                    logits,
@@ -436,6 +548,7 @@ core::Decision Predictor::decide(const core::Context& context,
     return decision;
   }
   max_entries = std::min(max_entries, core::kMaxDecisionEntries);
+  expect_times(problem, scratch);
   const std::span<const View> views = impl_->views_for(problem, constraints);
   Part left{max_entries, max_engines, 0};
   std::vector<core::DecisionEntry> entries;

@@ -5,6 +5,7 @@
 #include "core/problem.h"
 #include "core/result.h"
 #include "model/features.h"
+#include "model/targets.h"
 
 #include <array>
 #include <cstdint>
@@ -83,7 +84,7 @@ class Predictor {
 
   // Ranks the classes for a canonical problem: the best `count` (at most kMaxRanked) by logit.
   // Abstains without ranking (count 0) on fused problems and types it has no classes for.
-  // `view`: of an f32 problem, as whom it is ranked for.
+  // `view`: which candidates are to be ranked; one that is not the problem's counts as kAll.
   void rank(const core::Problem& problem,
             std::size_t count,
             Scratch& scratch,
@@ -116,7 +117,8 @@ class Predictor {
   // that are there for applications which refuse the others may have kFarBehind.
   //
   // Of f32 problems each view that the constraints allow is ranked: the first entry that an
-  // application may run is the best of its own view (unless it is the first of a wider one).
+  // application may run is the best of its own view (unless it is the first of a wider one). Of
+  // others with groups the classes that need no compiling come in the order of their own view.
   //
   // Source kPredicted, or kAbstain without entries: for a context that the model was not trained
   // for (another GPU or cuDNN version), for combinations that it does not know (f32 without tensor
@@ -138,6 +140,16 @@ class Predictor {
     std::size_t engines = 0;
     std::uint32_t filters = 0;  // a FilterSet
   };
+  // Asks the time network for each view of the problem; expected_times() then says what it said of
+  // one of them.
+  void expect_times(const core::Problem& problem, Scratch& scratch) const;
+  [[nodiscard]] ExpectedTimes expected_times(View view, const Scratch& scratch) const;
+  // What each class of the precompiled view is expected to take, microseconds, in that view's
+  // order, where the problem's `combination` has such a view and the judge trusts it; valid until
+  // the next call. Overwrites what rank() left in the scratch memory.
+  [[nodiscard]] std::span<const double> expect_precompiled(const core::Problem& problem,
+                                                           std::uint32_t combination,
+                                                           Scratch& scratch) const;
   // One view's part of an answer, with expected times: kPredicted, perhaps without entries, or
   // kAbstain.
   [[nodiscard]] core::Decision choose(const core::Problem& problem,

@@ -404,7 +404,7 @@ FitResult fit(const Dataset& data,
               const OnEpoch& on_epoch) {
   Fit run(data, features, train, options, parallel_for);
   FitResult result;
-  double best = 0;
+  EpochChoice choice;
   for (std::size_t epoch = 1; epoch <= options.epochs; ++epoch) {
     EpochReport report{epoch, options.epochs, run.epoch(), 0};
     double found = 0;
@@ -414,8 +414,7 @@ FitResult fit(const Dataset& data,
       report.validation_slowdown = validated.slowdown;
       found = validated.capped_slowdown;
     }
-    if (result.best_epoch == 0 || found <= best) {
-      best = found;
+    if (choice.keeps(found)) {
       result.parameters.assign(run.average().begin(), run.average().end());
       result.best_epoch = epoch;
       result.validation_slowdown = report.validation_slowdown;

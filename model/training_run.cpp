@@ -91,10 +91,24 @@ std::vector<JudgeSample> judge_samples(const Corpus& corpus,
             if (times.heuristic_a_us > 0) {
               judged.heuristic_log_slowdown = std::log(times.heuristic_a_us / times.best_us);
             }
-            judged.log2_best_us = std::log2(times.best_us);
             result.push_back(judged);
           });
   return result;
+}
+
+// What `samples` took.
+TimeNetwork times_of(const Corpus& corpus,
+                     const Dataset& data,
+                     std::span<const std::size_t> samples,
+                     std::uint64_t seed) {
+  std::vector<TimeSample> measured;
+  measured.reserve(samples.size());
+  for (const std::size_t index : samples) {
+    const Sample& sample = data.samples()[index];
+    const float best_us = corpus.problems()[sample.problem].times(sample.view).best_us;
+    measured.push_back({data.input(index), std::log2(best_us)});
+  }
+  return fit_times(measured, seed);
 }
 
 std::string to_hex(const XXH128_hash_t& digest) {
@@ -179,6 +193,7 @@ class Run {
       judged = judged_validation;
     }
     model.calibration = fit_calibration(judged, judged_validation, options_.seed);
+    model.times = times_of(corpus_, data, train, options_.seed);
     add_metrics(model, judged_validation, fitted);
     model.info.name = options_.name.empty() ? default_name(model) : options_.name;
     return model;

@@ -50,7 +50,7 @@ class Recorded {
   // Rows of one variant.
   [[nodiscard]] std::size_t rows() const {
     std::size_t rows = 0;
-    for (const model::View view : model::kViews) {
+    for (const model::View view : model::kApplicationViews) {
       rows += count(view);
     }
     return rows;

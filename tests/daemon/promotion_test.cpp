@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(a_challenger_that_regresses_in_one_operation_is_not_promote
 BOOST_AUTO_TEST_CASE(a_challenger_that_regresses_in_a_view_of_f32_is_not_promoted) {
   for (const double without : {1.0, 1.02}) {
     model::Random random(3);
-    std::vector<AccuracyLog> logs(model::kViews.begin(), model::kViews.end());
+    std::vector<AccuracyLog> logs(model::kApplicationViews.begin(), model::kViews.end());
     for (std::uint64_t i = 0; i < 400; ++i) {
       const double base = noise(random);
       add(logs[0], rows_of(i, {{"champion", base * 1.1}, {"one", base}}));

@@ -27,16 +27,14 @@ std::vector<JudgeSample> samples(std::size_t count, std::uint64_t stream) {
     const bool right = number(stream + 1, i) < static_cast<double>(sample.inputs[0]);
     sample.log_slowdown = right ? 0.0F : std::log(2.0F);
     sample.heuristic_log_slowdown = std::log(1.2F);
-    sample.log2_best_us = 5 + 2 * sample.inputs[1];
     result.push_back(sample);
   }
   return result;
 }
 
-Judgement judgement_at(const Calibration& calibration, float first, float second = 0) {
+Judgement judgement_at(const Calibration& calibration, float first) {
   std::array<float, kJudgeInputs> inputs{};
   inputs[0] = first;
-  inputs[1] = second;
   return judge(calibration, inputs);
 }
 
@@ -68,7 +66,6 @@ BOOST_AUTO_TEST_CASE(it_abstains_where_the_heuristic_is_expected_to_do_better) {
   BOOST_TEST(calibration.abstains(judgement_at(calibration, -0.9F)));
   BOOST_TEST(!calibration.abstains(judgement_at(calibration, 0.9F)));
   BOOST_TEST(std::abs(judgement_at(calibration, 0).heuristic_log_slowdown - std::log(1.2F)) < 0.05);
-  BOOST_TEST(std::abs(judgement_at(calibration, 0, 0.8F).log2_best_us - 6.6F) < 0.4);
 
   // What is served is better than either alone.
   double model = 0;
@@ -152,10 +149,8 @@ BOOST_AUTO_TEST_CASE(the_same_seed_gives_the_same_calibration) {
 
 BOOST_AUTO_TEST_CASE(it_abstains_below_a_confidence_and_by_the_margin) {
   Calibration rule;
-  Judgement judgement{.confidence = 0.5F,
-                      .model_log_slowdown = 0.1F,
-                      .heuristic_log_slowdown = 0.12F,
-                      .log2_best_us = 0};
+  Judgement judgement{
+      .confidence = 0.5F, .model_log_slowdown = 0.1F, .heuristic_log_slowdown = 0.12F};
   BOOST_TEST(!rule.abstains(judgement));
   rule.margin = 0.03F;
   BOOST_TEST(rule.abstains(judgement));

@@ -189,6 +189,27 @@ BOOST_AUTO_TEST_CASE(combinations_differ_in_all_that_decides_which_engines_run) 
   BOOST_TEST(to_string(deterministic) ==
              "fwd f32 nchw 2d dense without tensor cores, deterministic");
   BOOST_TEST((indicator_features(f32) != indicator_features(deterministic)));
+
+  const auto precompiled = [](const char* text) {
+    return combination_of(testing::problem(text), View::kPrecompiled);
+  };
+  const Combination grouped = precompiled("fwd f16 nchw n1 c8 h8 w8 k8 r3 s3 grp8");
+  BOOST_TEST(seen.insert(grouped).second);
+  BOOST_TEST(to_string(grouped) == "fwd f16 nchw 2d depthwise precompiled");
+  Combination whole = grouped;
+  whole.view = View::kAll;
+  BOOST_TEST((indicator_features(grouped) != indicator_features(whole)));
+  BOOST_TEST(seen.contains(precompiled("fwd f16 nchw n1 c8 h8 w8 k8 r3 s3")));
+  BOOST_TEST(seen.contains(precompiled("fwd f32 nchw n1 c8 h8 w8 k8 r3 s3 grp8")));
+}
+
+BOOST_AUTO_TEST_CASE(only_what_an_application_asks_for_has_a_name_to_ask_with) {
+  for (const View view : kApplicationViews) {
+    BOOST_TEST((parse_application_view(to_string(view)) == view));
+  }
+  BOOST_TEST(to_string(View::kPrecompiled) == "precompiled");
+  BOOST_TEST((parse_application_view("precompiled") == std::nullopt));
+  BOOST_TEST((parse_application_view("") == std::nullopt));
 }
 
 // A depthwise 1x1 filter is [k, 1, 1, 1, 1], the output of a head that sees the whole image with

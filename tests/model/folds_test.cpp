@@ -194,6 +194,35 @@ BOOST_AUTO_TEST_CASE(f32_is_seen_as_each_application_runs_it) {
   BOOST_TEST(data.samples()[static_cast<std::size_t>(narrowest)].count == 1U);
 }
 
+// Engine 1 is compiled at run time.
+BOOST_AUTO_TEST_CASE(what_needs_no_compiling_is_learnt_by_itself_where_there_are_groups) {
+  Corpus corpus;
+  std::vector<core::Candidate> candidates = {
+      testing::timed(1, 10, 0), testing::timed(3, 40, 1), testing::timed(6, 20, 2)};
+  candidates[0].behavior_notes = core::behavior_note::kRuntimeCompilation;
+  for (const char* text : {"fwd f16 nhwc n1 c8 h8 w8 k8 r3 s3 grp8",
+                           "fwd f16 nhwc n1 c8 h8 w8 k8 r3 s3",
+                           "fwd f32 nhwc n1 c8 h8 w8 k8 r3 s3 grp8"}) {
+    (void)corpus.add(testing::record(text, candidates));
+  }
+  (void)corpus.add(testing::record("fwd f16 nhwc n2 c8 h8 w8 k8 r3 s3 grp8", {candidates[0]}));
+  const std::vector<std::size_t> all = testing::all_of(corpus);
+  const ClassList list = make_class_list(corpus, all, {ClassChoice::kSeen, 1});
+  const Dataset data(corpus, list, fit_normaliser(corpus, all), LossOptions{});
+  for (const std::size_t other : {1, 2, 3}) {
+    BOOST_TEST(data.sample_of(other, View::kPrecompiled) == -1);
+  }
+  const auto sample = data.sample_of(0, View::kPrecompiled);
+  BOOST_REQUIRE(sample >= 0);
+  const Sample& precompiled = data.samples()[static_cast<std::size_t>(sample)];
+  BOOST_TEST(to_string(list.combinations[precompiled.combination].combination) ==
+             "fwd f16 nhwc 2d depthwise precompiled");
+  BOOST_REQUIRE(precompiled.count == 2U);
+  BOOST_TEST(std::abs(data.existing(precompiled)[0].log_slowdown - std::log(2.0F)) < 1e-6);
+  BOOST_TEST(data.existing(precompiled)[1].log_slowdown == 0);
+  BOOST_TEST(corpus.problems()[0].times(View::kPrecompiled).heuristic_a_us == 40);
+}
+
 // Engine 1 is within 3 % of the best everywhere but once; there it needs engine 2.
 BOOST_AUTO_TEST_CASE(covering_classes_are_few_and_reach_three_per_cent) {
   Corpus corpus;

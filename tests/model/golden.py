@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Forward values of the network, the targets, the loss and the judge, computed without any of the
+"""Forward values of the network, the targets, the loss, the judge and the
+time network, computed without any of the
 project's code and without any library: what golden_test.cpp compares with.
 
     python3 tests/model/golden.py > tests/model/golden_values.h
@@ -98,7 +99,7 @@ def transformer_block(x, p, tokens, width, heads, hidden):
     return y
 
 
-# Whole networks: 88 features, 22 indicators, one-hot of two combinations; then logits of one
+# Whole networks: 88 features, 23 indicators, one-hot of two combinations; then logits of one
 # combination's classes. As golden_test.cpp builds them.
 FEATURES = 88
 # fwd f16 nhwc dense; wgrad f32 nchw 3-D depthwise without tensor cores, deterministic
@@ -108,7 +109,7 @@ CLASS_ROWS = ([0, 1, 2], [3, 4])
 
 def network_input(combination):
     x = [number(1, i) for i in range(FEATURES)]
-    indicators = [1.0 if i in INDICATORS[combination] else 0.0 for i in range(22)]
+    indicators = [1.0 if i in INDICATORS[combination] else 0.0 for i in range(23)]
     return x + indicators + [1.0 if i == combination else 0.0 for i in range(2)]
 
 
@@ -166,12 +167,20 @@ def loss(kind, sharpness, all_share, regret):
 
 
 def judge():
-    inputs = [number(4, i) for i in range(118)]
+    inputs = [number(4, i) for i in range(119)]
     p = Parameters(5, 0.25)
-    w1, b1 = p.matrix(118, 32), p.vector(32)
-    w2, b2 = p.matrix(32, 4), p.vector(4)
+    w1, b1 = p.matrix(119, 32), p.vector(32)
+    w2, b2 = p.matrix(32, 3), p.vector(3)
     out = plus(times(relu(plus(times(inputs, w1), b1)), w2), b2)
     return [1 / (1 + math.exp(-out[0]))] + out[1:]
+
+
+def expected_log2_us():
+    x = [number(6, i) for i in range(111)]
+    p = Parameters(7, 0.25)
+    for out in (128, 64):
+        x = relu(affine(x, p, out))
+    return affine(x, p, 1)
 
 
 def block_values(block, inputs, *shape):
@@ -207,6 +216,7 @@ def main():
     show("kLosses", [loss("ratio", 1, 0, 0), loss("ratio", 4, 0.25, 2), loss("one-hot", 1, 0, 0),
                      loss("softmax", 3, 1, 0)])
     show("kJudgement", judge())
+    show("kExpectedLog2Us", expected_log2_us())
     print("\n}  // namespace reformer::model::golden")
 
 

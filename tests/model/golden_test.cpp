@@ -3,7 +3,9 @@
 #include "model/kernels.h"
 #include "model/layers.h"
 #include "model/network.h"
+#include "model/stack_trainer.h"
 #include "model/targets.h"
+#include "model/time_network.h"
 #include "tests/model/golden_values.h"
 #include "tests/model/sample_model.h"
 
@@ -236,22 +238,35 @@ BOOST_AUTO_TEST_CASE(the_judge_is_two_layers_and_a_sigmoid) {
   const std::vector<float> p =
       numbers(5, (kJudgeInputs + 1) * kJudgeHidden + (kJudgeHidden + 1) * kJudgeOutputs, 0.25);
   Calibration calibration;
-  auto next = p.begin();
-  const auto take = [&next](std::size_t count) {
-    const std::vector<float> values(next, next + static_cast<std::ptrdiff_t>(count));
-    next += static_cast<std::ptrdiff_t>(count);
-    return values;
-  };
-  calibration.hidden_weights = take(kJudgeInputs * kJudgeHidden);
-  calibration.hidden_bias = take(kJudgeHidden);
-  calibration.output_weights = take(kJudgeHidden * kJudgeOutputs);
-  calibration.output_bias = take(kJudgeOutputs);
+  Pieces pieces(p);
+  calibration.hidden_weights = pieces.take(kJudgeInputs * kJudgeHidden);
+  calibration.hidden_bias = pieces.take(kJudgeHidden);
+  calibration.output_weights = pieces.take(kJudgeHidden * kJudgeOutputs);
+  calibration.output_bias = pieces.take(kJudgeOutputs);
   const Judgement judgement = judge(calibration, inputs);
-  const std::array<float, 4> actual{judgement.confidence,
-                                    judgement.model_log_slowdown,
-                                    judgement.heuristic_log_slowdown,
-                                    judgement.log2_best_us};
+  const std::array<float, 3> actual{
+      judgement.confidence, judgement.model_log_slowdown, judgement.heuristic_log_slowdown};
   check_close(std::span<const float>(actual), golden::kJudgement);
+}
+
+BOOST_AUTO_TEST_CASE(the_time_network_is_three_layers) {
+  std::array<float, kTimeInputs> inputs{};
+  std::ranges::copy(numbers(6, kTimeInputs, 1), inputs.begin());
+  const std::vector<float> p =
+      numbers(7,
+              (kTimeInputs + 1) * kTimeHidden[0] + (kTimeHidden[0] + 1) * kTimeHidden[1] +
+                  kTimeHidden[1] + 1,
+              0.25);
+  Pieces pieces(p);
+  TimeNetwork network;
+  network.hidden1_weights = pieces.take(kTimeInputs * kTimeHidden[0]);
+  network.hidden1_bias = pieces.take(kTimeHidden[0]);
+  network.hidden2_weights = pieces.take(kTimeHidden[0] * kTimeHidden[1]);
+  network.hidden2_bias = pieces.take(kTimeHidden[1]);
+  network.output_weights = pieces.take(kTimeHidden[1]);
+  network.output_bias = pieces.take(1).front();
+  const std::array<float, 1> actual{expected_log2_us(network, inputs)};
+  check_close(std::span<const float>(actual), golden::kExpectedLog2Us);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -34,22 +34,22 @@ inline constexpr std::array<double, 48> kTransformerBlock = {
     -0.416522189103, -0.232573758848, 0.20631114537, -0.0402333555516,
 };
 inline constexpr std::array<double, 3> kGammaNetwork0 = {
-    0.22606125053, -0.0771758866985, 0.188558306665,
+    0.229654513618, 0.0272875881888, 0.0464264034387,
 };
 inline constexpr std::array<double, 3> kMlpNetwork0 = {
-    0.0694000648623, -0.0882403560288, -0.148668459622,
+    0.0548984721416, -0.0890693857093, -0.201933709781,
 };
 inline constexpr std::array<double, 3> kTransformerNetwork0 = {
-    0.669379707523, -0.179192084471, -0.0484735197827,
+    0.758032238445, -0.244570075811, -0.0821764835473,
 };
 inline constexpr std::array<double, 2> kGammaNetwork1 = {
-    -0.149631266884, -0.117647274741,
+    -0.20938073332, -0.165067088174,
 };
 inline constexpr std::array<double, 2> kMlpNetwork1 = {
-    -0.262907966449, -0.0456631288232,
+    -0.262576718039, -0.0498819345408,
 };
 inline constexpr std::array<double, 2> kTransformerNetwork1 = {
-    -0.235705597591, -0.118220127808,
+    -0.952233084456, 0.265078998997,
 };
 inline constexpr std::array<double, 4> kRatioTarget = {
     0.252358146897, 0.324034274723, 0.119205547906, 0.304402030474,
@@ -66,8 +66,11 @@ inline constexpr std::array<double, 4> kSoftmaxTarget = {
 inline constexpr std::array<double, 4> kLosses = {
     2.19624986355, 2.8218870132, 0.542467065102, 2.46587679905,
 };
-inline constexpr std::array<double, 4> kJudgement = {
-    0.41649895834, 0.317404551054, -0.293255824698, -0.00576685925088,
+inline constexpr std::array<double, 3> kJudgement = {
+    0.567345274893, 0.14411298384, 0.320890609666,
+};
+inline constexpr std::array<double, 1> kExpectedLog2Us = {
+    -0.940174019397,
 };
 
 }  // namespace reformer::model::golden

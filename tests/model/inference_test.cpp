@@ -312,7 +312,7 @@ BOOST_AUTO_TEST_CASE(a_kernel_that_is_compiled_at_run_time_must_be_worth_it) {
   const auto predictor = testing::predictor_of(data);
   const core::Problem problem = testing::problem("fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3");
   Predictor::Scratch scratch(*predictor);
-  // The judge expects 2^0 us: a tenth of that for each use.
+  // 2^3 us are expected of the first, e times as many of the second.
   const auto first = [&](double uses) {
     const core::BuildPolicy policy{.expected_uses = uses, .cheap_build_us = 1000};
     const core::Decision decision =
@@ -321,6 +321,113 @@ BOOST_AUTO_TEST_CASE(a_kernel_that_is_compiled_at_run_time_must_be_worth_it) {
   };
   BOOST_TEST((first(1000) == testing::config(1)));
   BOOST_TEST((first(10'000'000) == testing::config(0)));
+}
+
+// Class 0 is compiled and the fastest by far; the others rank 1, 2, 3 after it, and in their own
+// view 3, 2, 1. Both views' best are expected to take the same time.
+ModelData model_with_a_precompiled_view() {
+  ModelData data = testing::fixed_ranking_model(4);
+  data.info.sharpness = 1;
+  data.classes.classes[0].entry.build_us = 500'000;
+  data.classes.classes[0].entry.behavior_notes = core::behavior_note::kRuntimeCompilation;
+  const core::Problem grouped = testing::problem("fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3 grp8");
+  CombinationClasses& whole = data.classes.combinations.back();
+  whole.combination = combination_of(grouped);
+  CombinationClasses precompiled;
+  precompiled.combination = combination_of(grouped, View::kPrecompiled);
+  precompiled.classes = {1, 2, 3};
+  data.classes.combinations.push_back(precompiled);
+  data.combination_rows.push_back({3, 2, 1});
+  const std::size_t inputs = input_width(5);
+  data.trunk.assign(inputs * 4 + 4 + 4 * 4 + inputs * 4 + 4, 0.0F);
+  return data;
+}
+
+std::vector<std::int32_t> engines_for_groups(const ModelData& data, double uses) {
+  const auto predictor = testing::predictor_of(data);
+  Predictor::Scratch scratch(*predictor);
+  const core::BuildPolicy policy{.expected_uses = uses, .cheap_build_us = 1000};
+  const core::Decision decision =
+      predictor->decide(testing::sample_context(),
+                        testing::problem("fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3 grp8"),
+                        {},
+                        policy,
+                        4,
+                        4,
+                        scratch);
+  std::vector<std::int32_t> engines;
+  for (const core::DecisionEntry& entry : decision.entries) {
+    engines.push_back(entry.config.engine());
+  }
+  return engines;
+}
+
+BOOST_AUTO_TEST_CASE(what_needs_no_compiling_comes_in_the_order_of_its_own_view) {
+  using Engines = std::vector<std::int32_t>;
+  const ModelData data = model_with_a_precompiled_view();
+  BOOST_TEST((engines_for_groups(data, 1000) == Engines{3, 2, 1}));
+  ModelData without = data;  // nothing learnt of that view
+  without.classes.combinations.back().combination.operation = core::Operation::kDataGradient;
+  BOOST_TEST((engines_for_groups(without, 1000) == Engines{1, 2, 3}));
+  // A view that knows a class the whole does not: no training makes that.
+  ModelData foreign = data;
+  foreign.classes.combinations[3].classes = {0, 1, 2};
+  foreign.combination_rows[3] = {0, 1, 2};
+  BOOST_TEST((engines_for_groups(foreign, 1000) == Engines{1, 2}));
+}
+
+// The precompiled view's best is expected to take e^2 times the best of all.
+BOOST_AUTO_TEST_CASE(a_compiled_kernel_is_weighed_against_what_the_precompiled_view_expects) {
+  using Engines = std::vector<std::int32_t>;
+  ModelData data = model_with_a_precompiled_view();
+  const std::size_t is_precompiled = kNumericFeatures + kIndicatorFeatures - 1;
+  data.times.hidden1_weights[is_precompiled * kTimeHidden[0]] = 1;
+  data.times.hidden2_weights[0] = 1;
+  data.times.output_weights[0] = static_cast<float>(std::log2(std::exp(2.0)));
+  const Engines patient = engines_for_groups(data, 1e9);
+  BOOST_REQUIRE(!patient.empty());
+  BOOST_TEST(patient[0] == 0);
+  BOOST_TEST((patient == Engines{0, 3, 2, 1}));
+  BOOST_TEST((engines_for_groups(data, 1000) == Engines{3, 2, 1}));
+}
+
+// Class 1 is expected to take e^(1/4) times the first's time, which is worth building the first for
+// from a number of uses on.
+BOOST_AUTO_TEST_CASE(building_is_weighed_by_what_the_time_network_expects) {
+  constexpr float kBuildUs = 500'000;
+  ModelData data = testing::fixed_ranking_model(2);
+  data.info.sharpness = 4;
+  data.classes.classes[0].entry.build_us = kBuildUs;
+  data.normaliser.scale.fill(0.2F);
+  data.times.hidden1_weights = testing::numbers(8, data.times.hidden1_weights.size(), 0.05);
+  data.times.hidden2_weights = testing::numbers(9, data.times.hidden2_weights.size(), 0.25);
+  data.times.output_weights = testing::numbers(10, data.times.output_weights.size(), 0.5);
+  const auto predictor = testing::predictor_of(data);
+  Predictor::Scratch scratch(*predictor);
+  std::set<int> octaves;
+  for (const char* text : {"fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3",
+                           "fwd f16 nhwc n256 c512 h8 w8 k64 r3 s3",
+                           "fwd f16 nhwc n1 c8 h512 w512 k8 r7 s7 str2"}) {
+    const core::Problem problem = testing::problem(text);
+    NumericFeatures features{};
+    numeric_features(problem, 132, features);
+    data.normaliser.apply(features);
+    std::array<float, kTimeInputs> inputs{};
+    const auto rest = std::ranges::copy(features, inputs.begin()).out;
+    std::ranges::copy(indicator_features(combination_of(problem)), rest);
+    const float log2_us = expected_log2_us(data.times, inputs);
+    octaves.insert(static_cast<int>(std::floor(log2_us * 4)));
+    const double even = kBuildUs / (std::exp2(log2_us) * (std::exp(0.25) - 1));
+    const auto first = [&](double uses) {
+      const core::BuildPolicy policy{.expected_uses = uses, .cheap_build_us = 1000};
+      const core::Decision decision =
+          predictor->decide(testing::sample_context(), problem, {}, policy, 4, 4, scratch);
+      return decision.entries.at(0).config.engine();
+    };
+    BOOST_TEST(first(0.99 * even) == 1, text);
+    BOOST_TEST(first(1.01 * even) == 0, text);
+  }
+  BOOST_TEST(octaves.size() > 1U);
 }
 
 BOOST_AUTO_TEST_CASE(an_entry_that_is_expected_to_take_twice_the_firsts_time_is_far_behind) {

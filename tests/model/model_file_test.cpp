@@ -158,7 +158,7 @@ BOOST_AUTO_TEST_CASE(a_foreign_file_is_refused_with_the_reason) {
   Bytes version = sample_bytes();
   version[kVersionAt] = std::byte{1};
   seal(version);
-  BOOST_TEST(reason(version) == "model file format 1; this program reads 2");
+  BOOST_TEST(reason(version) == "model file format 1; this program reads 3");
   BOOST_TEST((code(version) == core::ErrorCode::kUnsupported));
 
   Bytes schema = sample_bytes();
@@ -252,6 +252,10 @@ BOOST_AUTO_TEST_CASE(impossible_values_are_refused_with_the_reason) {
   refused([](ModelData& d) { d.calibration.output_bias.pop_back(); }, "calibration");
   refused([](ModelData& d) { d.calibration.margin = std::numeric_limits<float>::infinity(); },
           "calibration");
+  refused([](ModelData& d) { d.times.hidden2_weights.pop_back(); }, "time network");
+  refused([](ModelData& d) { d.times.output_weights.push_back(0); }, "time network");
+  refused([](ModelData& d) { d.times.output_bias = std::numeric_limits<float>::quiet_NaN(); },
+          "time network");
 }
 
 BOOST_AUTO_TEST_CASE(unknown_workspace_and_building_time_of_a_class_are_accepted) {

@@ -157,7 +157,14 @@ ModelData fixed_ranking_model(std::size_t classes) {
   c.hidden_weights.assign(kJudgeInputs * kJudgeHidden, 0.0F);
   c.hidden_bias.assign(kJudgeHidden, 0.0F);
   c.output_weights.assign(kJudgeHidden * kJudgeOutputs, 0.0F);
-  c.output_bias = {0, 0, 1, 3};  // heuristic A is expected to be e times as slow
+  c.output_bias = {0, 0, 1};  // heuristic A is expected to be e times as slow
+  TimeNetwork& t = data.times;
+  t.hidden1_weights.assign(kTimeInputs * kTimeHidden[0], 0.0F);
+  t.hidden1_bias.assign(kTimeHidden[0], 0.0F);
+  t.hidden2_weights.assign(kTimeHidden[0] * kTimeHidden[1], 0.0F);
+  t.hidden2_bias.assign(kTimeHidden[1], 0.0F);
+  t.output_weights.assign(kTimeHidden[1], 0.0F);
+  t.output_bias = 3;
   data.seen_shapes = {7, 9};
   return data;
 }

@@ -201,6 +201,21 @@ BOOST_AUTO_TEST_CASE(validation_shapes_are_not_trained_on_and_the_model_says_wha
   BOOST_TEST(validation > 20);
 }
 
+BOOST_AUTO_TEST_CASE(the_last_epoch_that_is_as_good_as_the_best_is_kept) {
+  EpochChoice choice;
+  BOOST_TEST(choice.keeps(1.5));
+  BOOST_TEST(choice.keeps(1.1));
+  BOOST_TEST(!choice.keeps(1.2));
+  BOOST_TEST(choice.keeps(1.101));   // within 0.2 % of 1.1
+  BOOST_TEST(!choice.keeps(1.103));  // of the lowest, not of the last that was kept
+  BOOST_TEST(choice.keeps(1.05));
+  BOOST_TEST(!choice.keeps(1.1));
+
+  EpochChoice without_validation;
+  BOOST_TEST(without_validation.keeps(0));
+  BOOST_TEST(without_validation.keeps(0));
+}
+
 // f32 in its views and f16: what is predicted comes in the order of the combinations.
 BOOST_AUTO_TEST_CASE(the_validation_figures_are_of_whole_problems_as_the_model_answers_them) {
   const ModelData data = train(quick(8));
