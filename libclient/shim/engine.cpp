@@ -115,7 +115,19 @@ struct Reading {
   OwnedList choices;
 };
 
-std::optional<core::EngineConfig> read_configuration(const Owned& configuration, Reading& reading) {
+// False, too, where cuDNN does not say.
+bool is_compiled(const Owned& engine) {
+  std::array<cudnnBackendBehaviorNote_t, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT> notes{};
+  const std::int64_t count = engine.get(CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE,
+                                        CUDNN_TYPE_BEHAVIOR_NOTE,
+                                        static_cast<std::int64_t>(notes.size()),
+                                        notes.data());
+  const auto end =
+      notes.begin() + std::clamp<std::int64_t>(count, 0, static_cast<std::int64_t>(notes.size()));
+  return std::find(notes.begin(), end, CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION) != end;
+}
+
+std::optional<Listed> read_configuration(const Owned& configuration, Reading& reading) {
   std::int64_t index = -1;
   if (configuration.get(
           CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, reading.engine.raw()) !=
@@ -142,14 +154,12 @@ std::optional<core::EngineConfig> read_configuration(const Owned& configuration,
       return std::nullopt;
     }
   }
-  return config;
+  return Listed{config, is_compiled(reading.engine[0])};
 }
 
 }  // namespace
 
-std::vector<core::EngineConfig> own_list(const RealCudnn& real,
-                                         const Served& served,
-                                         std::int64_t mode) {
+std::vector<Listed> own_list(const RealCudnn& real, const Served& served, std::int64_t mode) {
   constexpr std::int64_t kMostListed = 512;  // cuDNN's lists have some dozen entries
   Owned query(real, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
   const auto heuristics = static_cast<cudnnBackendHeurMode_t>(mode);
@@ -175,10 +185,10 @@ std::vector<core::EngineConfig> own_list(const RealCudnn& real,
   }
   const std::int64_t filled =
       query.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, found.raw());
-  std::vector<core::EngineConfig> list;
+  std::vector<Listed> list;
   for (std::int64_t i = 0; i < std::min(filled, count); ++i) {
-    if (const auto config = read_configuration(found[static_cast<std::size_t>(i)], reading)) {
-      list.push_back(*config);
+    if (const auto listed = read_configuration(found[static_cast<std::size_t>(i)], reading)) {
+      list.push_back(*listed);
     }
   }
   return list;

@@ -29,10 +29,15 @@ namespace reformer::shim {
                                       std::size_t entry,
                                       cudnnBackendDescriptor_t configuration);
 
+// A configuration of cuDNN's own list.
+struct Listed {
+  core::EngineConfig config;
+  bool compiled = false;  // at run time
+};
 // What cuDNN's own heuristics list for the graph, by a query of their own; empty if they fail.
 // Takes as long as the application's query would.
-[[nodiscard]] std::vector<core::EngineConfig> own_list(const RealCudnn& real,
-                                                       const Served& served,
-                                                       std::int64_t mode);
+[[nodiscard]] std::vector<Listed> own_list(const RealCudnn& real,
+                                           const Served& served,
+                                           std::int64_t mode);
 
 }  // namespace reformer::shim

@@ -1,9 +1,8 @@
 #include "libclient/shim/listing.h"
 
-#include "libclient/shim/engine.h"
-
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -41,19 +40,47 @@ bool begins_rarely_listed(const Entries& entries, bool of_f32) {
   return std::ranges::any_of(refusals(of_f32), begins);
 }
 
+bool is_compiled(const core::DecisionEntry& entry) {
+  return (entry.behavior_notes & core::behavior_note::kRuntimeCompilation) != 0;
+}
+
 bool is_far_behind(const core::DecisionEntry& entry) {
   return (entry.behavior_notes & core::behavior_note::kFarBehind) != 0;
+}
+
+bool is_listed(const core::DecisionEntry& entry, const std::vector<Listed>& listed) {
+  return std::ranges::find(listed, entry.config, &Listed::config) != listed.end();
+}
+
+// What is to be run without compiling, by cuDNN's own choice, where the first entry is not listed
+// and `offered` begin with something compiled (or nothing, and cuDNN's own list does).
+std::optional<core::DecisionEntry> stand_in(const Entries& entries,
+                                            const std::vector<std::size_t>& offered,
+                                            const std::vector<Listed>& listed) {
+  const core::DecisionEntry& first = entries.front();
+  if (!is_rarely_listed(first) || is_compiled(first) || is_listed(first, listed) ||
+      !(offered.empty() ? listed.front().compiled : is_compiled(entries[offered.front()]))) {
+    return std::nullopt;
+  }
+  const auto found = std::ranges::find_if(listed, [&first](const Listed& one) {
+    return one.config.engine() == first.config.engine() && !one.compiled;
+  });
+  if (found == listed.end()) {
+    return std::nullopt;
+  }
+  core::DecisionEntry entry = first;
+  entry.config = found->config;
+  return entry;
 }
 
 // Entries that `listed` has or that are not rarely listed. Where the first is not among them, those
 // far behind it go as well, and where the best of those for whoever refuses something is not, all
 // others for him: they may be any number of times slower, and then cuDNN's own list follows.
-std::vector<std::size_t> check(const Entries& entries,
-                               bool of_f32,
-                               const std::vector<core::EngineConfig>& listed) {
+std::vector<std::size_t> those_there(const Entries& entries,
+                                     bool of_f32,
+                                     const std::vector<Listed>& listed) {
   const auto is_there = [&listed](const core::DecisionEntry& entry) {
-    return !is_rarely_listed(entry) ||
-           std::find(listed.begin(), listed.end(), entry.config) != listed.end();
+    return !is_rarely_listed(entry) || is_listed(entry, listed);
   };
   std::vector<bool> offered(entries.size());
   const bool first_is_there = is_there(entries.front());
@@ -78,30 +105,53 @@ std::vector<std::size_t> check(const Entries& entries,
   return indices;
 }
 
+std::vector<std::size_t> all_of(const Entries& entries) {
+  std::vector<std::size_t> indices(entries.size());
+  std::iota(indices.begin(), indices.end(), std::size_t{0});
+  return indices;
+}
+
 }  // namespace
 
-std::vector<std::size_t> Listing::offered(const RealCudnn& real,
-                                          const Served& served,
-                                          std::int64_t mode) {
+Listing::Offer Listing::check(const Served& served, const std::vector<Listed>& listed) {
   const Entries& entries = served.answer->decision.entries;
-  const auto all = [&entries] {
-    std::vector<std::size_t> indices(entries.size());
-    std::iota(indices.begin(), indices.end(), std::size_t{0});
-    return indices;
-  };
-  if (!begins_rarely_listed(entries, served.of_f32)) {
-    return all();
+  Offer offer;
+  if (listed.empty()) {
+    offer.entries = all_of(entries);
+    return offer;
   }
+  offer.entries = those_there(entries, served.of_f32, listed);
+  const auto standing_in = served.of_f32 ? std::nullopt : stand_in(entries, offer.entries, listed);
+  if (standing_in) {
+    auto copy = std::make_unique<client::Answer>(*served.answer);
+    copy->decision.entries.push_back(*standing_in);
+    offer.entries.insert(offer.entries.begin(), copy->decision.entries.size() - 1);
+    offer.with_stand_in = std::move(copy);
+  }
+  return offer;
+}
+
+void Listing::set_offered(const RealCudnn& real, Served& served, std::int64_t mode) {
+  if (!begins_rarely_listed(served.answer->decision.entries, served.of_f32)) {
+    served.entries = all_of(served.answer->decision.entries);
+    return;
+  }
+  const auto set = [&served](const Offer& offer) {
+    served.entries = offer.entries;
+    if (offer.with_stand_in != nullptr) {
+      served.answer = offer.with_stand_in.get();
+    }
+  };
   {
     const std::lock_guard lock(mutex_);
     if (const auto known = known_.find(served.answer); known != known_.end()) {
-      return known->second;
+      set(known->second);
+      return;
     }
   }
-  const std::vector<core::EngineConfig> listed = own_list(real, served, mode);
-  std::vector<std::size_t> offered = listed.empty() ? all() : check(entries, served.of_f32, listed);
+  Offer offer = check(served, own_list(real, served, mode));
   const std::lock_guard lock(mutex_);
-  return known_.emplace(served.answer, std::move(offered)).first->second;
+  set(known_.emplace(served.answer, std::move(offer)).first->second);
 }
 
 }  // namespace reformer::shim

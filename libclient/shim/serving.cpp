@@ -59,7 +59,7 @@ std::int64_t finalize_own_list(const RealCudnn& real, cudnnBackendDescriptor_t h
 // is still possible. One that cuDNN refuses here (it needs a GPU and there is none, or was measured
 // with another driver) leaves its place to the next; a refusal takes 1 to 5 us.
 bool Session::offer_entries(const RealCudnn& real, Served& served, std::int64_t mode) {
-  served.entries = listing_.offered(real, served, mode);
+  listing_.set_offered(real, served, mode);
   const auto usable =
       std::find_if(served.entries.begin(), served.entries.end(), [&](std::size_t entry) {
         const bool accepted = try_entry(real, served, entry);

@@ -84,6 +84,29 @@ core::Decision rarely_listed(const core::Context&, const core::Problem& problem)
   return decision;
 }
 
+// As the scenario "stand_in" has it.
+core::Decision rare_then_compiled(const core::Context&, const core::Problem& problem) {
+  core::Decision decision = decide(core::Source::kPredicted);
+  decision.entries.clear();
+  const std::int64_t graph = problem.x.dims[0];
+  for (const auto& [engine, knob, notes] :
+       {std::tuple{103,
+                   9,
+                   core::behavior_note::kRarelyListed |
+                       (graph == 3 ? core::behavior_note::kRuntimeCompilation : 0U)},
+        std::tuple{2, 0, core::behavior_note::kRuntimeCompilation}}) {
+    core::DecisionEntry entry;
+    entry.config = core::EngineConfig(engine);
+    (void)entry.config.add_knob({2, knob});
+    entry.behavior_notes = notes;
+    decision.entries.push_back(entry);
+  }
+  if (graph % 2 == 0) {
+    decision.entries.pop_back();
+  }
+  return decision;
+}
+
 std::map<std::string, std::string> environment(const std::string& socket,
                                                const std::string& deadline_us = "2000000") {
   return {{"LD_PRELOAD", SHIM_PATH},
@@ -184,6 +207,10 @@ BOOST_AUTO_TEST_CASE(executions_are_put_between_events_rarely) {
 }
 BOOST_AUTO_TEST_CASE(rarely_listed_entries_are_held_against_cudnns_own_list) {
   BOOST_TEST(run_scenario("listing", rarely_listed).exit_code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(cudnns_own_choice_stands_in_for_an_entry_that_compiles_nothing) {
+  BOOST_TEST(run_scenario("stand_in", rare_then_compiled).exit_code == 0);
 }
 BOOST_AUTO_TEST_CASE(parent_and_child_of_a_fork_both_go_on) {
   BOOST_TEST(run_scenario("fork", measured).exit_code == 0);

@@ -214,6 +214,11 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t descriptor,
     Descriptor* engine = at(*static_cast<void**>(values));
     engine->engine = at(descriptor)->engine;
     engine->finalised = true;
+  } else if (name == CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE) {
+    answered = at(descriptor)->engine == the_state.compiled ? 1 : 0;
+    if (answered == 1) {
+      *static_cast<cudnnBackendBehaviorNote_t*>(values) = CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION;
+    }
   } else if (name == CUDNN_ATTR_ENGINE_GLOBAL_INDEX) {
     *static_cast<std::int64_t*>(values) = at(descriptor)->engine;
   } else if (name == CUDNN_ATTR_ENGINECFG_KNOB_CHOICES) {

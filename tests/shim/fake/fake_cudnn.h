@@ -42,6 +42,7 @@ struct State {
   std::atomic<std::int64_t> failures{0};                // ...so many times.
   std::atomic<std::int64_t> live{0};                    // descriptors
   std::atomic<std::int64_t> refused{1000};              // engines from this one on
+  std::atomic<std::int64_t> compiled{-1};               // this engine, at run time
   std::atomic<std::int64_t> refused_configuration{-1};  // this engine's, when it has its knobs
   std::atomic<int> slow_configuration_us{0};            // so long its finalising takes
   // What is said where a number of results is asked for, in place of the truth.

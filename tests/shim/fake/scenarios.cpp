@@ -223,6 +223,23 @@ void rarely_listed_entries() {
   fake_cudnn_state()->failing = -1;
 }
 
+// Of the first graph 103 is predicted, with another value than cuDNN lists it with, and then 2,
+// which is compiled at run time; of the second 103 alone; of the third 103 as compiled itself,
+// then 2.
+void cudnns_own_choice_stands_in() {
+  using Engines = std::vector<std::int64_t>;
+  const Graph graph(1);
+  (void)device_properties();
+  expect(use(graph).engines == Engines({103, 2}), "cuDNN's own 103 before what is compiled");
+  expect(use(graph).engines == Engines({103, 2}), "the same list again");
+  const Engines f32 = use(Graph(1, CUDNN_DATA_FLOAT)).engines;
+  expect(!f32.empty() && f32.front() == 2, "not of f32");
+  expect(use(Graph(2)).engines.front() == kOwnEngine, "cuDNN's own list, which compiles nothing");
+  fake_cudnn_state()->compiled = kOwnEngine;
+  expect(use(Graph(4)).engines.front() == 103, "but not a list that begins with compiling");
+  expect(use(Graph(3)).engines == Engines({2}), "nothing for what was to be compiled anyway");
+}
+
 // The first entry has fewer knobs than the one that it stands in for.
 void a_refused_configuration() {
   fake_cudnn_state()->refused_configuration = 3;
