@@ -75,7 +75,7 @@ void Supervisor::feed(Worker& worker) {
                   {"cudnn", key.context.cudnn_version},
                   {"extra", std::move(extra)},
                   {"explore", config_.explore},
-                  {"max_ms", config_.max_problem_time_ms},
+                  {"max_ms", config_.max_problem_time_ms * (1 + worker.pick->job.attempts)},
                   {"max_memory_bytes", std::max<std::int64_t>(1, config_.max_memory_bytes)},
                   {"only_when_idle", config_.only_when_idle}};
   worker.process->write(request.dump());

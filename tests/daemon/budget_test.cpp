@@ -102,6 +102,22 @@ std::string hours_around_now() {
 
 BOOST_FIXTURE_TEST_SUITE(budget, Fixture)
 
+BOOST_AUTO_TEST_CASE(a_problem_that_was_not_done_in_time_gets_twice_as_long_once_more) {
+  folder.write("record", "\"error\":\"out_of_time\",\"message\":\"late\"");
+  set_delay("0");
+  RunningDaemon daemon(folder,
+                       arguments({"--max-problem-time-ms", "300", "--only-when-idle", "false"}));
+  TestClient client(daemon.socket());
+  client.query(sample_problem(64));
+  BOOST_TEST(eventually([&] {
+    return client.admin({{"request", "status"}})["queue"]["quarantined"] == 1;
+  }));
+  const std::vector<Line> lines = log();
+  BOOST_REQUIRE(lines.size() == 2U);
+  BOOST_TEST(lines[0].request["max_ms"] == 300);
+  BOOST_TEST(lines[1].request["max_ms"] == 600);
+}
+
 BOOST_AUTO_TEST_CASE(measuring_rests_so_that_it_takes_its_share_of_the_time) {
   RunningDaemon daemon(folder, arguments({"--max-gpu-share", "0.25", "--only-when-idle", "false"}));
   TestClient client(daemon.socket());
