@@ -23,7 +23,12 @@ Cell queue_text(const Json& queue) {
   if (dropped > 0) {
     text += fmt::format(", {} dropped", human_count(dropped));
   }
-  return {std::move(text), quarantined > 0 || dropped > 0 ? Tone::kWarning : Tone::kPlain};
+  const auto unstored = count_of(queue, "unstored");
+  if (unstored > 0) {
+    text += fmt::format(", {} measured and not stored yet", human_count(unstored));
+  }
+  const bool warns = quarantined > 0 || dropped > 0 || unstored > 0;
+  return {std::move(text), warns ? Tone::kWarning : Tone::kPlain};
 }
 
 // `models` may be a count or a list of names.

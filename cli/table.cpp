@@ -1,6 +1,7 @@
 #include "cli/table.h"
 
 #include "cli/units.h"
+#include "core/utf8.h"
 
 #include <algorithm>
 #include <cassert>
@@ -12,17 +13,13 @@ namespace {
 constexpr std::size_t kGap = 2;
 constexpr std::size_t kNarrowest = 8;  // a shrinking column keeps so much
 
-bool starts_code_point(char c) {
-  return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-}
-
 std::string truncate(const std::string& text, std::size_t width) {
   if (display_width(text) <= width) {
     return text;
   }
   std::size_t at = 0;
   for (std::size_t seen = 0; at < text.size(); ++at) {
-    if (starts_code_point(text[at]) && seen++ == width - 1) {
+    if (core::starts_code_point(text[at]) && seen++ == width - 1) {
       break;
     }
   }
@@ -73,7 +70,7 @@ void put_line(std::ostream& out,
 }  // namespace
 
 std::size_t display_width(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), starts_code_point));
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), core::starts_code_point));
 }
 
 std::string in_tone(const std::string& text, Tone tone, bool colour) {

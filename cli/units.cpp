@@ -1,5 +1,7 @@
 #include "cli/units.h"
 
+#include "core/utf8.h"
+
 #include <fmt/format.h>
 
 #include <array>
@@ -28,7 +30,7 @@ std::size_t sequence_length(std::string_view text) {
     return 0;
   }
   for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) {
+    if (core::starts_code_point(text[i])) {
       return 0;
     }
   }

@@ -1,7 +1,9 @@
 // What passes between the supervisor and a worker, and what follows from it.
 #include "core/device.h"
 #include "core/problem_text.h"
+#include "core/utf8.h"
 #include "daemon/supervisor_worker.h"
+#include "interchange/json_depth.h"
 #include "interchange/measurements.h"
 
 #include <spdlog/spdlog.h>
@@ -43,7 +45,7 @@ std::optional<core::Context> context_of(const json& hello) {
 std::string shortened(std::string text) {
   if (text.size() > kMaxReasonBytes) {
     std::size_t end = kMaxReasonBytes;
-    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) {
+    while (end > 0 && !core::starts_code_point(text[end])) {
       --end;
     }
     text.resize(end);
@@ -82,7 +84,8 @@ void Supervisor::feed(Worker& worker) {
 }
 
 void Supervisor::on_line(Worker& worker, std::string_view line) {
-  const json reply = json::parse(line, nullptr, false);
+  const json reply =
+      interchange::nested_too_deeply(line) ? json() : json::parse(line, nullptr, false);
   if (!reply.is_object()) {
     end(worker, "it wrote garbage");
   } else if (!worker.greeted) {

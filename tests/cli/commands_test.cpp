@@ -20,7 +20,7 @@ constexpr const char* kCanonical = "fwd f16 nhwc n32 c64 h56 w56 k64 r3 s3 pad1 
 
 constexpr const char* kStatus = R"({"version":"0.1.0","pid":42,"uptime_s":7300,
   "socket":"/run/reformerd/socket","state_dir":"/var/lib/reformerd","records":10332,
-  "queue":{"length":3,"bound":10000,"quarantined":1,"dropped":0},"champion":"gamma3",
+  "queue":{"length":3,"bound":10000,"quarantined":1,"dropped":0,"unstored":2},"champion":"gamma3",
   "models":["gamma3","gamma1"],"clients":2,
   "workers":[{"library":"/usr/lib/libcudnn.so.9","gpu":0,"state":"busy","timer":"gpu",
     "current":"fwd f16","done":5,"failed":1,"restarts":0}],
@@ -64,20 +64,21 @@ BOOST_AUTO_TEST_CASE(status_prints_facts_and_workers) {
   const auto outcome = test::run({"status"}, {kStatus});
   BOOST_TEST(outcome.exit_code == kExitOk);
   BOOST_TEST(outcome.err == "");
-  BOOST_TEST(outcome.out ==
-             "reformerd     0.1.0, pid 42, up 2.0 h\n"
-             "socket        /run/reformerd/socket\n"
-             "state         /var/lib/reformerd\n"
-             "records       10 332 measured problems, 4.00 MiB on disk\n"
-             "queue         3 of 10 000 places taken, 1 quarantined\n"
-             "champion      gamma3\n"
-             "models        gamma3, gamma1\n"
-             "clients       2\n"
-             "shared table  /run/reformerd/table, 10 332 answers, 1.00 MiB\n"
-             "alarm         slow\n"
-             "\n"
-             "worker                  gpu  timer  state  done  failed  restarts  measuring\n"
-             "/usr/lib/libcudnn.so.9    0  gpu    busy      5       1         0  fwd f16\n");
+  BOOST_TEST(
+      outcome.out ==
+      "reformerd     0.1.0, pid 42, up 2.0 h\n"
+      "socket        /run/reformerd/socket\n"
+      "state         /var/lib/reformerd\n"
+      "records       10 332 measured problems, 4.00 MiB on disk\n"
+      "queue         3 of 10 000 places taken, 1 quarantined, 2 measured and not stored yet\n"
+      "champion      gamma3\n"
+      "models        gamma3, gamma1\n"
+      "clients       2\n"
+      "shared table  /run/reformerd/table, 10 332 answers, 1.00 MiB\n"
+      "alarm         slow\n"
+      "\n"
+      "worker                  gpu  timer  state  done  failed  restarts  measuring\n"
+      "/usr/lib/libcudnn.so.9    0  gpu    busy      5       1         0  fwd f16\n");
 }
 
 BOOST_AUTO_TEST_CASE(json_is_the_reply) {

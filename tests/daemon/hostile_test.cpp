@@ -77,6 +77,8 @@ const std::vector<Misbehaviour> kMisbehaviours{
     {"answers_another_request", "echo '{\"id\":4711,\"error\":\"failed\"}'"},
     {"lies_about_the_problem", "echo '{\"id\":'$id',\"record\":" + sample_line(8, 1) + "}'"},
     {"sends_half_a_record", "echo '{\"id\":'$id',\"record\":{\"schema\":\"reformer\"}}'"},
+    {"nests_its_answer_without_end",
+     "printf '{\"id\":%s,\"error\":' $id; head -c 1000000 /dev/zero | tr '\\0' '['; echo"},
     {"closes_its_output", "exec 1>&-; sleep 1000"},
     {"never_ends_a_line", "head -c 9000000 /dev/zero; sleep 1000"},
 };
