@@ -33,6 +33,18 @@ std::vector<float> relu(std::vector<float> values) {
 
 }  // namespace
 
+TimeNetwork time_network_of(std::span<const float> parameters) {
+  Pieces pieces(parameters);
+  TimeNetwork network;
+  network.hidden1_weights = pieces.take(kTimeInputs * kTimeHidden[0]);
+  network.hidden1_bias = pieces.take(kTimeHidden[0]);
+  network.hidden2_weights = pieces.take(kTimeHidden[0] * kTimeHidden[1]);
+  network.hidden2_bias = pieces.take(kTimeHidden[1]);
+  network.output_weights = pieces.take(kTimeHidden[1]);
+  network.output_bias = pieces.take(1).front();
+  return network;
+}
+
 TimeNetwork fit_times(std::span<const TimeSample> samples, std::uint64_t seed) {
   LayerStack stack;
   stack.push_back(affine<float>(kTimeInputs, kTimeHidden[0], true));
@@ -55,14 +67,7 @@ TimeNetwork fit_times(std::span<const TimeSample> samples, std::uint64_t seed) {
                                               kQuadraticWithin);
                      }},
                 options);
-  Pieces pieces(parameters);
-  TimeNetwork network;
-  network.hidden1_weights = pieces.take(kTimeInputs * kTimeHidden[0]);
-  network.hidden1_bias = pieces.take(kTimeHidden[0]);
-  network.hidden2_weights = pieces.take(kTimeHidden[0] * kTimeHidden[1]);
-  network.hidden2_bias = pieces.take(kTimeHidden[1]);
-  network.output_weights = pieces.take(kTimeHidden[1]);
-  network.output_bias = pieces.take(1).front();
+  TimeNetwork network = time_network_of(parameters);
   // Half the memory to read in a prediction.
   for (std::vector<float>* weights :
        {&network.hidden1_weights, &network.hidden2_weights, &network.output_weights}) {

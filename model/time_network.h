@@ -27,6 +27,9 @@ struct TimeNetwork {
   float output_bias = 0;
 };
 
+// From all of its numbers one after another, in the order of the members: as many as there are.
+[[nodiscard]] TimeNetwork time_network_of(std::span<const float> parameters);
+
 // One measured problem in one view.
 struct TimeSample {
   const float* inputs = nullptr;  // [kTimeInputs], the caller's

@@ -257,14 +257,7 @@ BOOST_AUTO_TEST_CASE(the_time_network_is_three_layers) {
               (kTimeInputs + 1) * kTimeHidden[0] + (kTimeHidden[0] + 1) * kTimeHidden[1] +
                   kTimeHidden[1] + 1,
               0.25);
-  Pieces pieces(p);
-  TimeNetwork network;
-  network.hidden1_weights = pieces.take(kTimeInputs * kTimeHidden[0]);
-  network.hidden1_bias = pieces.take(kTimeHidden[0]);
-  network.hidden2_weights = pieces.take(kTimeHidden[0] * kTimeHidden[1]);
-  network.hidden2_bias = pieces.take(kTimeHidden[1]);
-  network.output_weights = pieces.take(kTimeHidden[1]);
-  network.output_bias = pieces.take(1).front();
+  const TimeNetwork network = time_network_of(p);
   const std::array<float, 1> actual{expected_log2_us(network, inputs)};
   check_close(std::span<const float>(actual), golden::kExpectedLog2Us);
 }
