@@ -93,9 +93,11 @@ const std::map<std::string_view, AdminService::Impl::Request>& AdminService::Imp
 core::Result<core::Context> AdminService::Impl::context_of(const Json& request) {
   const auto device = request.find("device");
   const auto version = request.find("cudnn");
+  const bool has_device = device != request.end() && device->is_string();
+  const bool has_version = version != request.end() && version->is_number_unsigned();
   std::optional<core::Context> context = options.default_context;
   std::vector<core::Context> seen;
-  if (!context) {
+  if (!context && !(has_device && has_version)) {  // the only one there is: all records are read
     const Status done = for_each_match({}, [&seen](const core::Record& record) {
       if (std::find(seen.begin(), seen.end(), record.key.context) == seen.end()) {
         seen.push_back(record.key.context);
@@ -109,7 +111,7 @@ core::Result<core::Context> AdminService::Impl::context_of(const Json& request) 
       context = seen.front();
     }
   }
-  if (device != request.end() && device->is_string()) {
+  if (has_device) {
     auto parsed = core::parse_device(device->get_ref<const std::string&>());
     if (!parsed) {
       return parsed.error();
@@ -117,7 +119,7 @@ core::Result<core::Context> AdminService::Impl::context_of(const Json& request) 
     context = context.value_or(core::Context{});
     context->device = *parsed;
   }
-  if (version != request.end() && version->is_number_unsigned()) {
+  if (has_version) {
     context = context.value_or(core::Context{});
     context->cudnn_version = version->get<std::int64_t>();
   }
