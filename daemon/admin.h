@@ -37,6 +37,9 @@ struct LoadedModel {
 struct ModelSet {
   std::vector<LoadedModel> models;
   std::string champion;  // name; empty: none, every miss abstains
+  // What was to be loaded and is not, in words for the administrator: an added model that cannot be
+  // read (an upgrade may have changed the format), a champion that is gone.
+  std::vector<std::string> missing;
   [[nodiscard]] const model::Predictor* find(std::string_view name) const;
   [[nodiscard]] const model::Predictor* champion_predictor() const { return find(champion); }
 };
@@ -74,7 +77,7 @@ class LiveDaemon {
   // Has it measured in its turn, as if an application had missed it; nothing happens without a
   // timer.
   virtual void verify_later(const core::Key& key) = 0;
-  // The alarms of the last review: [{kind, text}].
+  // The alarms of the last review, and models that are missing: [{kind, text}].
   virtual nlohmann::json alarms() = 0;
   virtual core::Status clear_upgrade_alarms() = 0;
   // Makes a loaded model the champion, and keeps that in the history. `why`: JSON.

@@ -335,7 +335,9 @@ core::Result<ModelSet> Daemon::load_models(const Config& config) const {
   } else {
     set.champion = first;
     if (champion && *champion) {
-      spdlog::warn("the champion \"{}\" is not loaded; \"{}\" answers", **champion, set.champion);
+      set.missing.push_back(fmt::format(
+          "the champion \"{}\" is not loaded; \"{}\" answers", **champion, set.champion));
+      spdlog::warn("{}", set.missing.back());
     }
   }
   return set;
@@ -355,7 +357,9 @@ void Daemon::load_added_models(ModelSet& set) const {
   for (const auto& path : files) {
     auto predictor = model::Predictor::load(path);
     if (!predictor) {
-      spdlog::error("added model {}: {}", path.string(), predictor.error().message);
+      set.missing.push_back(
+          fmt::format("added model {}: {}", path.string(), predictor.error().message));
+      spdlog::error("{}", set.missing.back());
     } else if (set.find((*predictor)->info().name) != nullptr) {
       spdlog::warn(
           "added model {}: \"{}\" is loaded already", path.string(), (*predictor)->info().name);

@@ -83,6 +83,9 @@ json Daemon::alarms() {
   for (const Alarm& alarm : slower_winners_.alarms()) {
     all.push_back({{"kind", alarm.kind}, {"text", alarm.text}});
   }
+  for (const std::string& text : models()->missing) {
+    all.push_back({{"kind", "model"}, {"text", text}});
+  }
   return all;
 }
 

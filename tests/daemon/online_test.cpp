@@ -403,6 +403,27 @@ BOOST_AUTO_TEST_CASE(newer_trainings_do_not_drop_what_a_rollback_would_bring_bac
   BOOST_TEST(client.admin({{"request", "promote"}, {"rollback", true}})["champion"] == "host-1");
 }
 
+BOOST_AUTO_TEST_CASE(an_added_model_that_cannot_be_read_any_more_is_an_alarm) {
+  Folder folder;
+  RunningDaemon daemon(folder, {"--timer", "none", "--model", REFORMER_MODEL});
+  TestClient client(daemon.socket());
+  BOOST_TEST(client.admin({{"request", "check"}})["ok"] == true);
+  folder.write("host.reformer", "RFMODEL");
+  const auto models = folder.path() / "state/models";
+  std::filesystem::create_directories(models);
+  std::filesystem::rename(folder.path() / "host.reformer", models / "host.reformer");
+  BOOST_TEST(!client.admin({{"request", "reload"}}).contains("error"));
+  const json check = client.admin({{"request", "check"}});
+  BOOST_TEST(check["ok"] == false);
+  BOOST_REQUIRE(check["alarms"].size() == 1U);
+  BOOST_TEST(check["alarms"][0]["kind"] == "model");
+  const auto text = check["alarms"][0]["text"].get<std::string>();
+  BOOST_TEST(text.find((models / "host.reformer").string()) != std::string::npos, text);
+  std::filesystem::remove(models / "host.reformer");
+  BOOST_TEST(!client.admin({{"request", "reload"}}).contains("error"));
+  BOOST_TEST(client.admin({{"request", "check"}})["ok"] == true);
+}
+
 BOOST_AUTO_TEST_CASE(only_a_whole_model_file_becomes_a_challenger) {
   Folder folder;
   RunningDaemon daemon(folder, {"--timer", "none"});
