@@ -93,10 +93,13 @@ const Candidate* fastest_of_first_a(const Record& record, int count) {
   return best;
 }
 
-Record without_notes(const Record& record, std::uint32_t numerical_notes) {
+Record without_notes(const Record& record,
+                     std::uint32_t numerical_notes,
+                     std::uint32_t behavior_notes) {
   Record left = record;
-  std::erase_if(left.candidates, [numerical_notes](const Candidate& candidate) {
-    return (candidate.numerical_notes & numerical_notes) != 0;
+  std::erase_if(left.candidates, [=](const Candidate& candidate) {
+    return (candidate.numerical_notes & numerical_notes) != 0 ||
+           (candidate.behavior_notes & behavior_notes) != 0;
   });
   close_ranks(left, &Candidate::rank_a);
   close_ranks(left, &Candidate::rank_b);

@@ -86,9 +86,11 @@ struct Record {
 // finds), or null.
 [[nodiscard]] const Candidate* fastest_of_first_a(const Record& record, int count);
 
-// The record as an application sees it that refuses candidates with any of these numerical notes:
-// without them, the others' ranks counted anew.
-[[nodiscard]] Record without_notes(const Record& record, std::uint32_t numerical_notes);
+// The record as somebody sees it who refuses candidates with any of these notes: without them, the
+// others' ranks counted anew.
+[[nodiscard]] Record without_notes(const Record& record,
+                                   std::uint32_t numerical_notes,
+                                   std::uint32_t behavior_notes = 0);
 
 // Which of two records of the same key to keep: the one that is undisturbed, then has the better
 // timing for its winner, then more timed candidates, then the later one. True: `other` is better.

@@ -35,11 +35,7 @@ CorpusTimes times_of(const core::Record& record) {
 }
 
 core::Record part_in(View view, const core::Record& record) {
-  core::Record part = record;
-  std::erase_if(part.candidates, [view](const core::Candidate& candidate) {
-    return !is_in(view, candidate.numerical_notes, candidate.behavior_notes);
-  });
-  return part;
+  return core::without_notes(record, refused_notes(view), refused_behavior_notes(view));
 }
 
 std::array<CorpusTimes, kViews.size()> times_by_view(const core::Record& record) {

@@ -35,17 +35,19 @@ inline constexpr std::array<View, 4> kViews = {
 inline constexpr std::array<View, 3> kApplicationViews = {
     View::kAll, View::kWithoutTensorCores, View::kDeterministic};
 static_assert(kApplicationViews.size() == core::kF32Refusals.size());
-// The numerical notes of what is not in the view.
+// The notes of what is not in the view: numerical ones, and ones of behaviour.
 [[nodiscard]] constexpr std::uint32_t refused_notes(View view) {
   return view == View::kPrecompiled ? 0 : core::kF32Refusals[static_cast<std::size_t>(view)];
+}
+[[nodiscard]] constexpr std::uint32_t refused_behavior_notes(View view) {
+  return view == View::kPrecompiled ? core::behavior_note::kRuntimeCompilation : 0;
 }
 // Whether candidates with these notes are in the view.
 [[nodiscard]] constexpr bool is_in(View view,
                                    std::uint32_t numerical_notes,
                                    std::uint32_t behavior_notes) {
   return (numerical_notes & refused_notes(view)) == 0 &&
-         (view != View::kPrecompiled ||
-          (behavior_notes & core::behavior_note::kRuntimeCompilation) == 0);
+         (behavior_notes & refused_behavior_notes(view)) == 0;
 }
 // Whether the view is one of the problem's.
 [[nodiscard]] bool has_view(const core::Problem& problem, View view);

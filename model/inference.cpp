@@ -1,7 +1,5 @@
 #include "model/inference.h"
 
-#include "model/half.h"
-
 #include <algorithm>
 #include <cmath>
 
@@ -11,12 +9,6 @@ namespace {
 constexpr float kNormEpsilon = 1e-5F;
 // Logit of the padding behind a combination's last class.
 constexpr float kNoClass = -1e30F;
-
-std::vector<float> padded(const float* values, std::size_t count) {
-  std::vector<float> result(padded_columns(count));
-  std::copy_n(values, count, result.begin());
-  return result;
-}
 
 // out[row] = (x - mean) / deviation * gain + shift.
 void normalise_rows(const float* x,
@@ -52,28 +44,6 @@ InferenceNetwork::InferenceNetwork(const ModelData& data, const Kernels& kernels
     build_blocks(data);
   }
   build_heads(data);
-}
-
-InferenceNetwork::Dense InferenceNetwork::keep(std::span<const float> panels,
-                                               std::size_t rows,
-                                               std::size_t columns) {
-  Dense dense;
-  dense.rows = rows;
-  dense.columns = columns;
-  if (all_are_halves(panels)) {
-    dense.half_weights = arena_.keep_halves(panels);
-  } else {
-    dense.weights = arena_.keep(panels);
-  }
-  return dense;
-}
-
-InferenceNetwork::Dense InferenceNetwork::pack(std::span<const float> matrix,
-                                               std::size_t rows,
-                                               std::size_t columns) {
-  std::vector<float> panels(rows * padded_columns(columns));
-  pack_panels(matrix.data(), rows, columns, panels.data());
-  return keep(panels, rows, padded_columns(columns));
 }
 
 const float* InferenceNetwork::fold_inputs(const ModelData& data,
@@ -120,24 +90,24 @@ void InferenceNetwork::build_blocks(const ModelData& data) {
     const std::size_t seen = i == 0 ? kNumericFeatures : in;
     const std::size_t inner_width = padded_columns(hidden);
     Block block;
-    block.inner = pack({w1, seen * hidden}, seen, hidden);
+    block.inner = pack(arena_, {w1, seen * hidden}, seen, hidden);
     std::vector<float> stacked(inner_width * out);
     std::copy_n(w2, hidden * out, stacked.begin());
     if (gamma) {
       stacked.insert(stacked.end(), w3, w3 + seen * out);
     }
     const std::size_t stacked_rows = inner_width + (gamma ? seen : 0);
-    block.outer = pack(stacked, stacked_rows, out);
+    block.outer = pack(arena_, stacked, stacked_rows, out);
     if (i == 0) {
       folded_inner_ = fold_inputs(data, w1, b1, hidden);
       if (gamma) {
         folded_outer_ = fold_inputs(data, w3, bias, out);
       }
     } else {
-      block.inner.bias = arena_.keep(padded(b1, hidden));
+      block.inner.bias = arena_.keep(padded({b1, hidden}));
     }
     if (i > 0 || !gamma) {
-      block.outer.bias = arena_.keep(padded(bias, out));
+      block.outer.bias = arena_.keep(padded({bias, out}));
     }
     block.stride = inner_width + padded_columns(seen);
     block.offset = offset;
@@ -153,7 +123,7 @@ void InferenceNetwork::build_transformer(const ModelData& data) {
   const std::size_t in = input_width(data.classes.combinations.size());
   const std::size_t width = s.tokens * s.width;
   const float* p = data.trunk.data();
-  enter_ = pack({p, kNumericFeatures * width}, kNumericFeatures, width);
+  enter_ = pack(arena_, {p, kNumericFeatures * width}, kNumericFeatures, width);
   folded_inner_ = fold_inputs(data, p, p + in * width, width);
   p += (in + 1) * width;
   const auto take = [&p](std::size_t count) {
@@ -172,19 +142,19 @@ void InferenceNetwork::build_transformer(const ModelData& data) {
         std::copy_n(p + row * s.width, s.width, &qkv[(row * 3 + part) * s.width]);
       }
     }
-    block.qkv = pack(qkv, s.width, 3 * s.width);
+    block.qkv = pack(arena_, qkv, s.width, 3 * s.width);
     block.qkv.bias = arena_.keep(std::vector<float>(3 * s.width));
-    block.out = pack(take(square), s.width, s.width);
+    block.out = pack(arena_, take(square), s.width, s.width);
     block.gain2 = take(s.width);
     block.shift2 = take(s.width);
-    block.hidden = pack(take(s.width * s.hidden), s.width, s.hidden);
+    block.hidden = pack(arena_, take(s.width * s.hidden), s.width, s.hidden);
     block.hidden.bias = arena_.keep(take(s.hidden));
-    block.project = pack(take(s.hidden * s.width), s.hidden, s.width);
+    block.project = pack(arena_, take(s.hidden * s.width), s.hidden, s.width);
     block.project.bias = arena_.keep(take(s.width));
     transformer_blocks_.push_back(std::move(block));
   }
-  leave_ = pack(take(width * embedding_), width, embedding_);
-  leave_.bias = arena_.keep(padded(p, embedding_));
+  leave_ = pack(arena_, take(width * embedding_), width, embedding_);
+  leave_.bias = arena_.keep(padded({p, embedding_}));
 }
 
 void InferenceNetwork::build_heads(const ModelData& data) {
@@ -201,7 +171,7 @@ void InferenceNetwork::build_heads(const ModelData& data) {
       }
       bias[r] = row[embedding_];
     }
-    Dense dense = keep(weights, embedding_, columns);
+    PackedMatrix dense = keep_panels(arena_, weights, embedding_, columns);
     dense.bias = arena_.keep(bias);
     logit_stride_ = std::max(logit_stride_, dense.columns);
     heads_.push_back(dense);
@@ -214,26 +184,6 @@ std::size_t InferenceNetwork::workspace_floats() const {
   }
   const TransformerShape& s = shape_.transformer;
   return kMaxBatch * (s.tokens * (6 * s.width + s.hidden) + padded_columns(embedding_));
-}
-
-void InferenceNetwork::run(const Dense& dense,
-                           const float* x,
-                           std::size_t x_stride,
-                           float* y,
-                           std::size_t y_stride,
-                           std::size_t samples,
-                           Activation activation) const {
-  kernels_.dense({.weights = dense.weights,
-                  .half_weights = dense.half_weights,
-                  .bias = dense.bias,
-                  .rows = dense.rows,
-                  .columns = dense.columns,
-                  .x = x,
-                  .x_stride = x_stride,
-                  .y = y,
-                  .y_stride = y_stride,
-                  .samples = samples,
-                  .activation = activation});
 }
 
 const float* InferenceNetwork::embed(std::span<const std::uint32_t> combinations,
@@ -262,13 +212,14 @@ const float* InferenceNetwork::embed_blocks(std::span<const std::uint32_t> combi
     float* out = workspace.data() +
                  (last ? embedding_offset_ : blocks_[i + 1].offset + blocks_[i + 1].inner.columns);
     const std::size_t out_stride = last ? block.outer.columns : blocks_[i + 1].stride;
-    run(block.inner,
-        in + block.inner.columns,
-        block.stride,
-        in,
-        block.stride,
-        samples,
-        Activation::kRelu);
+    multiply(kernels_,
+             block.inner,
+             in + block.inner.columns,
+             block.stride,
+             in,
+             block.stride,
+             samples,
+             Activation::kRelu);
     if (block.outer.bias == nullptr) {
       for (std::size_t s = 0; s < samples; ++s) {
         std::copy_n(folded_outer_ + combinations[s] * block.outer.columns,
@@ -276,7 +227,7 @@ const float* InferenceNetwork::embed_blocks(std::span<const std::uint32_t> combi
                     out + s * out_stride);
       }
     }
-    run(block.outer, in, block.stride, out, out_stride, samples, Activation::kRelu);
+    multiply(kernels_, block.outer, in, block.stride, out, out_stride, samples, Activation::kRelu);
   }
   return workspace.data() + embedding_offset_;
 }
@@ -296,20 +247,20 @@ const float* InferenceNetwork::embed_transformer(std::span<const std::uint32_t> 
   for (std::size_t i = 0; i < samples; ++i) {
     std::copy_n(folded_inner_ + combinations[i] * width, width, z + i * width);
   }
-  run(enter_, features, kNumericFeatures, z, width, samples, Activation::kNone);
+  multiply(kernels_, enter_, features, kNumericFeatures, z, width, samples, Activation::kNone);
   for (const TransformerBlock& block : transformer_blocks_) {
     normalise_rows(z, rows, block.gain1, block.shift1, normed);
-    run(block.qkv, normed, s.width, qkv, 3 * s.width, rows, Activation::kNone);
+    multiply(kernels_, block.qkv, normed, s.width, qkv, 3 * s.width, rows, Activation::kNone);
     attend(qkv, samples, normed);
-    run(block.out, normed, s.width, z, s.width, rows, Activation::kNone);
+    multiply(kernels_, block.out, normed, s.width, z, s.width, rows, Activation::kNone);
     normalise_rows(z, rows, block.gain2, block.shift2, normed);
-    run(block.hidden, normed, s.width, hidden, s.hidden, rows, Activation::kRelu);
-    run(block.project, hidden, s.hidden, normed, s.width, rows, Activation::kNone);
+    multiply(kernels_, block.hidden, normed, s.width, hidden, s.hidden, rows, Activation::kRelu);
+    multiply(kernels_, block.project, hidden, s.hidden, normed, s.width, rows, Activation::kNone);
     for (std::size_t i = 0; i < rows * s.width; ++i) {
       z[i] += normed[i];
     }
   }
-  run(leave_, z, width, out, leave_.columns, samples, Activation::kRelu);
+  multiply(kernels_, leave_, z, width, out, leave_.columns, samples, Activation::kRelu);
   return out;
 }
 
@@ -356,7 +307,7 @@ void InferenceNetwork::attend(const float* qkv, std::size_t samples, float* mixe
 
 void InferenceNetwork::prefetch(std::uint32_t combination) const {
   constexpr std::size_t kLine = 64;
-  const Dense& head = heads_[combination];
+  const PackedMatrix& head = heads_[combination];
   const std::size_t count = head.rows * head.columns;
   const auto* first = head.half_weights != nullptr
                           ? reinterpret_cast<const char*>(head.half_weights)
@@ -372,13 +323,14 @@ void InferenceNetwork::logits(std::uint32_t combination,
                               const float* embeddings,
                               std::size_t samples,
                               float* out) const {
-  run(heads_[combination],
-      embeddings,
-      padded_columns(embedding_),
-      out,
-      logit_stride_,
-      samples,
-      Activation::kNone);
+  multiply(kernels_,
+           heads_[combination],
+           embeddings,
+           padded_columns(embedding_),
+           out,
+           logit_stride_,
+           samples,
+           Activation::kNone);
 }
 
 }  // namespace reformer::model

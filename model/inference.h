@@ -2,6 +2,7 @@
 
 #include "model/kernels.h"
 #include "model/model_data.h"
+#include "model/packed_layer.h"
 #include "model/weight_arena.h"
 
 #include <cstddef>
@@ -41,45 +42,27 @@ class InferenceNetwork {
               float* out) const;
 
  private:
-  // One packed matrix, in the arena. No `bias`: what stands in the output is the bias.
-  struct Dense {
-    const float* weights = nullptr;
-    const std::uint16_t* half_weights = nullptr;  // instead of `weights`
-    const float* bias = nullptr;
-    std::size_t rows = 0;
-    std::size_t columns = 0;  // padded
-  };
   // Inner and outer map of a Γ or MLP block. The block's buffer holds [inner | input] for each
   // sample, so that the outer map of a Γ-block is one product.
   struct Block {
-    Dense inner;
-    Dense outer;
+    PackedMatrix inner;
+    PackedMatrix outer;
     std::size_t stride = 0;
     std::size_t offset = 0;  // of the buffer in the workspace
   };
   struct TransformerBlock {
     std::vector<float> gain1, shift1, gain2, shift2;
-    Dense qkv, out, hidden, project;
+    PackedMatrix qkv, out, hidden, project;
   };
 
   void build_blocks(const ModelData& data);
   void build_transformer(const ModelData& data);
   void build_heads(const ModelData& data);
-  // A packed matrix, and one of a row-major matrix.
-  Dense keep(std::span<const float> panels, std::size_t rows, std::size_t columns);
-  Dense pack(std::span<const float> matrix, std::size_t rows, std::size_t columns);
   // For each combination, what its constant inputs add to the first layer's bias.
   const float* fold_inputs(const ModelData& data,
                            const float* weights,
                            const float* bias,
                            std::size_t columns);
-  void run(const Dense& dense,
-           const float* x,
-           std::size_t x_stride,
-           float* y,
-           std::size_t y_stride,
-           std::size_t samples,
-           Activation activation) const;
   const float* embed_blocks(std::span<const std::uint32_t> combinations,
                             const float* features,
                             std::span<float> workspace) const;
@@ -99,10 +82,10 @@ class InferenceNetwork {
   // transformer's input.
   const float* folded_inner_ = nullptr;
   const float* folded_outer_ = nullptr;
-  Dense enter_;
-  Dense leave_;
+  PackedMatrix enter_;
+  PackedMatrix leave_;
   std::vector<TransformerBlock> transformer_blocks_;
-  std::vector<Dense> heads_;  // of each combination
+  std::vector<PackedMatrix> heads_;  // of each combination
 };
 
 }  // namespace reformer::model

@@ -157,13 +157,11 @@ struct Predictor::Impl {
       configs.push_back(kernel.entry.config);
     }
     for (const CombinationClasses& combination : data.classes.combinations) {
+      precompiled.push_back(precompiled_of(combination));
       Coverable& of_combination = coverable.emplace_back();
       for (const std::int32_t id : combination.classes) {
         of_combination.add(data.classes.classes[static_cast<std::size_t>(id)].entry);
       }
-    }
-    for (const CombinationClasses& combination : data.classes.combinations) {
-      precompiled.push_back(precompiled_of(combination));
     }
   }
 

@@ -59,6 +59,14 @@ core::Decision predicted(const core::Context&, const core::Problem&) {
   return decide(core::Source::kPredicted);
 }
 
+core::DecisionEntry entry_of(std::int32_t engine, std::int32_t knob, std::uint32_t notes) {
+  core::DecisionEntry entry;
+  entry.config = core::EngineConfig(engine);
+  (void)entry.config.add_knob({2, knob});
+  entry.behavior_notes = notes;
+  return entry;
+}
+
 // As the scenario "listing" has it.
 core::Decision rarely_listed(const core::Context&, const core::Problem& problem) {
   core::Decision decision = decide(core::Source::kPredicted);
@@ -68,11 +76,7 @@ core::Decision rarely_listed(const core::Context&, const core::Problem& problem)
         std::tuple{2, 0, 0U},
         std::tuple{103, 3, core::behavior_note::kRarelyListed},
         std::tuple{104, 5, core::behavior_note::kRarelyListed}}) {
-    core::DecisionEntry entry;
-    entry.config = core::EngineConfig(engine);
-    (void)entry.config.add_knob({2, knob});
-    entry.behavior_notes = note;
-    decision.entries.push_back(entry);
+    decision.entries.push_back(entry_of(engine, knob, note));
   }
   if (problem.x.type == core::DataType::kF32) {
     std::swap(decision.entries[0], decision.entries[1]);
@@ -95,11 +99,7 @@ core::Decision rare_then_compiled(const core::Context&, const core::Problem& pro
                    core::behavior_note::kRarelyListed |
                        (graph == 3 ? core::behavior_note::kRuntimeCompilation : 0U)},
         std::tuple{2, 0, core::behavior_note::kRuntimeCompilation}}) {
-    core::DecisionEntry entry;
-    entry.config = core::EngineConfig(engine);
-    (void)entry.config.add_knob({2, knob});
-    entry.behavior_notes = notes;
-    decision.entries.push_back(entry);
+    decision.entries.push_back(entry_of(engine, knob, notes));
   }
   if (graph % 2 == 0) {
     decision.entries.pop_back();
