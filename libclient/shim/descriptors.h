@@ -98,19 +98,26 @@ struct DevicePropertiesRecord {
   std::string json;
   std::optional<std::size_t> context;  // of the client, once it is known
 };
-// Entries whose configuration cuDNN has made once in this process: the same answer is fetched again
-// and again, and a trial costs as much as the configuration does. Threads: any.
+// Whether cuDNN has made an entry's configuration, or refused to, in this process: the same answer
+// is fetched again and again, a trial costs as much as the configuration does, and the list is to
+// be the same each time. Threads: any.
 class Trials {
  public:
-  [[nodiscard]] bool passed(const client::Answer* answer, std::size_t entry) {
+  // Empty where it was not tried yet.
+  [[nodiscard]] std::optional<bool> outcome(const client::Answer* answer, std::size_t entry) {
     const std::lock_guard lock(mutex_);
-    const auto found = passed_.find(answer);
-    return found != passed_.end() && entry < kMost && found->second.test(entry);
+    const auto found = tried_.find(answer);
+    if (found == tried_.end() || entry >= kMost || !found->second.tried.test(entry)) {
+      return std::nullopt;
+    }
+    return found->second.accepted.test(entry);
   }
-  void pass(const client::Answer* answer, std::size_t entry) {
+  void note(const client::Answer* answer, std::size_t entry, bool accepted) {
     const std::lock_guard lock(mutex_);
     if (entry < kMost) {
-      passed_[answer].set(entry);
+      Tried& tried = tried_[answer];
+      tried.tried.set(entry);
+      tried.accepted.set(entry, accepted);
     }
   }
   // Around a fork.
@@ -120,7 +127,11 @@ class Trials {
  private:
   static constexpr std::size_t kMost = 64;  // entries of an answer; others are tried each time
   std::mutex mutex_;
-  std::unordered_map<const client::Answer*, std::bitset<kMost>> passed_;
+  struct Tried {
+    std::bitset<kMost> tried;
+    std::bitset<kMost> accepted;
+  };
+  std::unordered_map<const client::Answer*, Tried> tried_;
 };
 
 // What one answered heuristics query has built; shared by the query and by those of its

@@ -3,8 +3,7 @@
 #include "libclient/shim/descriptors.h"
 #include "libclient/shim/libcudnn.h"
 
-#include <cstdint>
-#include <vector>
+#include <cstddef>
 
 // Building cuDNN's descriptors for an answer.
 namespace reformer::shim {
@@ -17,8 +16,8 @@ namespace reformer::shim {
 [[nodiscard]] bool try_entry(const RealCudnn& real, Served& served, std::size_t entry);
 
 // Makes an entry's configuration in a descriptor of the shim's own and throws it away, once a
-// process. False if cuDNN refuses it, which no source rules out: what was measured, too, was
-// measured with another driver or in another process.
+// process: what came of it is remembered (Trials). False if cuDNN refuses it, which no source rules
+// out: what was measured, too, was measured with another driver or in another process.
 [[nodiscard]] bool try_configuration(const RealCudnn& real, Served& served, std::size_t entry);
 
 // Turns the application's unfinalised ENGINECFG into an entry. False if cuDNN refuses; the
@@ -28,16 +27,5 @@ namespace reformer::shim {
                                       Served& served,
                                       std::size_t entry,
                                       cudnnBackendDescriptor_t configuration);
-
-// A configuration of cuDNN's own list.
-struct Listed {
-  core::EngineConfig config;
-  bool compiled = false;  // at run time
-};
-// What cuDNN's own heuristics list for the graph, by a query of their own; empty if they fail.
-// Takes as long as the application's query would.
-[[nodiscard]] std::vector<Listed> own_list(const RealCudnn& real,
-                                           const Served& served,
-                                           std::int64_t mode);
 
 }  // namespace reformer::shim

@@ -1,5 +1,6 @@
 // Serving a heuristics query: answering it, handing its entries out, building them.
 #include "libclient/shim/engine.h"
+#include "libclient/shim/offer.h"
 #include "libclient/shim/session.h"
 
 #include <algorithm>
@@ -58,8 +59,8 @@ std::int64_t finalize_own_list(const RealCudnn& real, cudnnBackendDescriptor_t h
 // Tries the first entry's engine, which checks whether it can run the problem, while stepping aside
 // is still possible. One that cuDNN refuses here (it needs a GPU and there is none, or was measured
 // with another driver) leaves its place to the next; a refusal takes 1 to 5 us.
-bool Session::offer_entries(const RealCudnn& real, Served& served, std::int64_t mode) {
-  listing_.set_offered(real, served, mode);
+bool Session::offer_entries(const RealCudnn& real, Served& served) {
+  set_offered(real, served);
   const auto usable =
       std::find_if(served.entries.begin(), served.entries.end(), [&](std::size_t entry) {
         const bool accepted = try_entry(real, served, entry);
@@ -73,6 +74,9 @@ bool Session::offer_entries(const RealCudnn& real, Served& served, std::int64_t 
 }
 
 void Session::note_refusal(const Served& served, std::size_t entry) {
+  if (is_rarely_listed(served.answer->decision.entries[entry])) {
+    return;  // as its note says
+  }
   client_->note_failure("cuDNN refuses " +
                         core::format_engine_config(served.answer->decision.entries[entry].config));
 }
@@ -107,7 +111,7 @@ std::shared_ptr<Served> Session::offer(const RealCudnn& real,
     served->device_properties =
         keep<DevicePropertiesRecord>(descriptors_, heuristics.device_properties);
   }
-  return offer_entries(real, *served, heuristics.mode) ? served : nullptr;
+  return offer_entries(real, *served) ? served : nullptr;
 }
 
 bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor) {

@@ -41,7 +41,6 @@ void Session::lock() {
   }
   descriptors_.lock_all();
   contexts_.lock();
-  listing_.lock();
   trials_.lock();
   found_.lock();
   sampler_.lock();
@@ -53,7 +52,6 @@ void Session::unlock() {
   sampler_.unlock();
   found_.unlock();
   trials_.unlock();
-  listing_.unlock();
   contexts_.unlock();
   descriptors_.unlock_all();
   for (std::mutex& mutex : building_) {

@@ -5,7 +5,6 @@
 #include "libclient/shim/descriptors.h"
 #include "libclient/shim/legacy.h"
 #include "libclient/shim/libcudnn.h"
-#include "libclient/shim/listing.h"
 #include "libclient/shim/sampler.h"
 
 #include <cudnn.h>
@@ -103,7 +102,7 @@ class Session {
                                 const core::Problem& problem,
                                 const client::Answer* answer,
                                 std::size_t context);
-  bool offer_entries(const RealCudnn& real, Served& served, std::int64_t mode);
+  bool offer_entries(const RealCudnn& real, Served& served);
   void note_refusal(const Served& served, std::size_t entry);
   client::UseCounter* counter_of(const Served& served, std::size_t entry);
   [[nodiscard]] bool may_serve(const core::Decision& decision) const;
@@ -117,7 +116,6 @@ class Session {
   std::array<std::mutex, 32> building_;
   Descriptors descriptors_;
   Contexts contexts_;
-  Listing listing_;
   Trials trials_;
   Sampler sampler_;
   FoundAlgorithms found_;

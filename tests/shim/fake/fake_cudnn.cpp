@@ -210,25 +210,6 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t descriptor,
     answered = values == nullptr || requested == 0
                    ? kOwnList
                    : fill(requested, static_cast<void* const*>(values));
-  } else if (name == CUDNN_ATTR_ENGINECFG_ENGINE) {
-    Descriptor* engine = at(*static_cast<void**>(values));
-    engine->engine = at(descriptor)->engine;
-    engine->finalised = true;
-  } else if (name == CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE) {
-    answered = at(descriptor)->engine == the_state.compiled ? 1 : 0;
-    if (answered == 1) {
-      *static_cast<cudnnBackendBehaviorNote_t*>(values) = CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION;
-    }
-  } else if (name == CUDNN_ATTR_ENGINE_GLOBAL_INDEX) {
-    *static_cast<std::int64_t*>(values) = at(descriptor)->engine;
-  } else if (name == CUDNN_ATTR_ENGINECFG_KNOB_CHOICES) {
-    Descriptor* choice = at(*static_cast<void**>(values));
-    choice->engine = at(descriptor)->engine;
-    choice->finalised = true;
-  } else if (name == CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE) {
-    *static_cast<cudnnBackendKnobType_t*>(values) = static_cast<cudnnBackendKnobType_t>(kOwnKnob);
-  } else if (name == CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE) {
-    *static_cast<std::int64_t*>(values) = at(descriptor)->engine - kOwnEngine;
   }
   if (count != nullptr) {
     *count = said(answered);

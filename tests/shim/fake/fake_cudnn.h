@@ -9,14 +9,13 @@
 // A libcudnn.so.9 for tests, without a GPU and without doing anything: it counts calls, fails those
 // that it is told to fail, and says strange things. It allocates nothing.
 //
-// Its own list for a heuristics query is kOwnList engines from kOwnEngine on, the i-th of them with
-// the knob kOwnKnob at i. It refuses engines from State::refused on, and a configuration that was
-// given knobs takes no fewer of them afterwards, as cuDNN's.
+// Its own list for a heuristics query is kOwnList engines from kOwnEngine on. It refuses engines
+// from State::refused on, and a configuration that was given knobs takes no fewer of them
+// afterwards, as cuDNN's.
 namespace fake_cudnn {
 
 inline constexpr std::int64_t kOwnList = 12;
 inline constexpr std::int64_t kOwnEngine = 100;
-inline constexpr std::int32_t kOwnKnob = 2;
 inline constexpr int kAlgorithms = 8;
 
 enum Function {
@@ -42,7 +41,6 @@ struct State {
   std::atomic<std::int64_t> failures{0};                // ...so many times.
   std::atomic<std::int64_t> live{0};                    // descriptors
   std::atomic<std::int64_t> refused{1000};              // engines from this one on
-  std::atomic<std::int64_t> compiled{-1};               // this engine, at run time
   std::atomic<std::int64_t> refused_configuration{-1};  // this engine's, when it has its knobs
   std::atomic<int> slow_configuration_us{0};            // so long its finalising takes
   // What is said where a number of results is asked for, in place of the truth.

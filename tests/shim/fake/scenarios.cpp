@@ -190,54 +190,39 @@ void executions_are_timed() {
   expect(events() == 2 * 12, "events: " + std::to_string(events()));
 }
 
-// The daemon says engines 1, 2, 103 and 104, all but 2 rarely listed, and 104 with another knob
-// value than cuDNN lists it with; of f32 first 2, the only one with tensor cores; of bf16 that 2 is
-// far behind.
+// The daemon says engines 1, 2, 103 and 104, all but 2 rarely listed; of f32 first 2, the only one
+// with tensor cores; of bf16 that 2 is far behind.
 void rarely_listed_entries() {
   using Engines = std::vector<std::int64_t>;
   const auto finalised = [] { return fake_cudnn_state()->calls[kFinalize].load(); };
-  const Graph graph(1);
+  const auto finalised_by = [&finalised](const Graph& graph, const Engines& expected) {
+    const std::uint64_t before = finalised();
+    const Engines engines = use(graph).engines;
+    expect(engines == expected, "the entries of an answer");
+    return finalised() - before;
+  };
   (void)device_properties();
-  const std::uint64_t before = finalised();
-  expect(use(graph).engines == Engines({2, 103}), "what cuDNN does not list is left out");
-  const std::uint64_t first = finalised();
-  expect(use(graph).engines == Engines({2, 103}), "the same list again");
-  constexpr std::uint64_t kTrials = 2 * 2;  // of two entries, each a knob and a configuration
-  expect(finalised() - first + 1 + kTrials == first - before,
-         "cuDNN's list is asked for once, and what it lists is tried once");
+  const Graph graph(1);
+  const std::uint64_t first = finalised_by(graph, {1, 2, 103, 104});
+  const std::uint64_t again = finalised_by(graph, {1, 2, 103, 104});
+  constexpr std::uint64_t kTrial = 2;  // a knob and a configuration
+  expect(again + 4 * kTrial == first, "whatever cuDNN lists; each entry is tried once");
 
-  const Graph bf16(4, CUDNN_DATA_BFLOAT16);
-  expect(use(bf16).engines.at(0) == 103,
-         "what is far behind a first that is not there is left out");
+  fake_cudnn_state()->refused_configuration = 1;
+  const Graph refusing(2);
+  const std::uint64_t refused = finalised_by(refusing, {2, 103, 104});
+  constexpr std::uint64_t kEngine = 1;
+  expect(finalised_by(refusing, {2, 103, 104}) + 4 * kTrial + kEngine == refused,
+         "what was refused is not tried again");
+  (void)finalised_by(Graph(4, CUDNN_DATA_BFLOAT16), {103, 104});  // 2 is far behind
 
-  const Graph f32(3, CUDNN_DATA_FLOAT);
-  const Engines own = use(f32).engines;
-  expect(own.size() > 3 && own[0] == 2 && own[1] == kOwnEngine && own[2] == kOwnEngine + 1,
+  const Engines f32 = use(Graph(3, CUDNN_DATA_FLOAT)).engines;
+  expect(f32.size() > 3 && f32[0] == 2 && f32[1] == kOwnEngine && f32[2] == kOwnEngine + 1,
          "cuDNN's own list for those who refuse the first");
-
-  const Graph failing(2);
-  fake_cudnn_state()->countdown = 0;
-  fake_cudnn_state()->failures = 1;
-  fake_cudnn_state()->failing = kFinalize;
-  expect(use(failing).engines == Engines({1, 2, 103, 104}), "without cuDNN's list all are offered");
-  fake_cudnn_state()->failing = -1;
-}
-
-// Of the first graph 103 is predicted, with another value than cuDNN lists it with, and then 2,
-// which is compiled at run time; of the second 103 alone; of the third 103 as compiled itself,
-// then 2.
-void cudnns_own_choice_stands_in() {
-  using Engines = std::vector<std::int64_t>;
-  const Graph graph(1);
-  (void)device_properties();
-  expect(use(graph).engines == Engines({103, 2}), "cuDNN's own 103 before what is compiled");
-  expect(use(graph).engines == Engines({103, 2}), "the same list again");
-  const Engines f32 = use(Graph(1, CUDNN_DATA_FLOAT)).engines;
-  expect(!f32.empty() && f32.front() == 2, "not of f32");
-  expect(use(Graph(2)).engines.front() == kOwnEngine, "cuDNN's own list, which compiles nothing");
-  fake_cudnn_state()->compiled = kOwnEngine;
-  expect(use(Graph(4)).engines.front() == 103, "but not a list that begins with compiling");
-  expect(use(Graph(3)).engines == Engines({2}), "nothing for what was to be compiled anyway");
+  fake_cudnn_state()->refused_configuration = 103;
+  expect(use(Graph(3, CUDNN_DATA_FLOAT)).engines == f32, "the same for the life of the process");
+  expect(use(Graph(5, CUDNN_DATA_FLOAT)).engines == Engines({2, 1, 2, 104}),
+         "the first in the place of another that is refused");
 }
 
 // The first entry has fewer knobs than the one that it stands in for.

@@ -8,8 +8,7 @@ void fork_in_the_middle();              // the child asks, and the parent after 
 void end_during_a_query(bool at_once);  // another thread waits for the daemon
 void daemon_comes_and_goes();           // a line on stdin when it is gone, and when it is back
 void executions_are_timed();            // by events of the fake driver
-void rarely_listed_entries();           // are held against cuDNN's own list
-void cudnns_own_choice_stands_in();     // for what of them compiles nothing
+void rarely_listed_entries();           // are tried where an answer begins with them
 void a_refused_configuration();         // becomes the first entry
 void threads_share_a_configuration();   // which is built when the first of them uses it
 void an_unusable_descriptor();          // in the place of the first configuration
