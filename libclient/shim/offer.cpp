@@ -2,8 +2,10 @@
 
 #include "libclient/shim/engine.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -28,36 +30,24 @@ bool is_rarely_listed(const core::DecisionEntry& entry) {
 
 void set_offered(const RealCudnn& real, Served& served) {
   const std::vector<core::DecisionEntry>& entries = served.answer->decision.entries;
-  std::vector<bool> offered(entries.size(), true);
+  std::vector<std::size_t>& offered = served.entries;
   const auto is_refused = [&](std::size_t entry) {
     return is_rarely_listed(entries[entry]) && !try_configuration(real, served, entry);
   };
-  std::size_t first = 0;
-  for (; first < entries.size() && is_refused(first); ++first) {
-    offered[first] = false;
-  }
-  for (std::size_t entry = first; first > 0 && entry < entries.size(); ++entry) {
-    offered[entry] = !is_far_behind(entries[entry]);
+  offered.resize(entries.size());
+  std::iota(offered.begin(), offered.end(), std::size_t{0});
+  const auto first = std::find_if_not(offered.begin(), offered.end(), is_refused);
+  if (first != offered.begin()) {
+    offered.erase(offered.begin(), first);
+    std::erase_if(offered, [&](std::size_t entry) { return is_far_behind(entries[entry]); });
   }
   for (const std::uint32_t notes : refusals(served.of_f32)) {
     const auto is_left = [&](std::size_t entry) {
-      return offered[entry] && (entries[entry].numerical_notes & notes) == 0;
+      return (entries[entry].numerical_notes & notes) == 0;
     };
-    std::size_t begin = first;
-    while (begin < entries.size() && !is_left(begin)) {
-      ++begin;
-    }
-    if (begin == entries.size() || !is_refused(begin)) {
-      continue;
-    }
-    for (std::size_t entry = begin; entry < entries.size(); ++entry) {
-      offered[entry] = !is_left(entry) && offered[entry];
-    }
-  }
-  served.entries.clear();
-  for (std::size_t entry = 0; entry < entries.size(); ++entry) {
-    if (offered[entry]) {
-      served.entries.push_back(entry);
+    const auto begin = std::find_if(offered.begin(), offered.end(), is_left);
+    if (begin != offered.end() && is_refused(*begin)) {
+      std::erase_if(offered, is_left);
     }
   }
 }
