@@ -11,8 +11,9 @@
 #include <string_view>
 #include <utility>
 
-// What the files that answer administrative requests share: admin.cpp has those about problems and
-// the daemon, admin_models.cpp those about models and the accuracy log.
+// What the files that answer administrative requests share: admin.cpp has those about the daemon,
+// admin_problems.cpp those about problems, admin_transfer.cpp those that bring records in and take
+// them out, admin_models.cpp those about models and the accuracy log.
 namespace reformer::daemon {
 
 using core::Status;
