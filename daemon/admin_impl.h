@@ -98,9 +98,14 @@ struct AdminService::Impl {
     auto uses = database.find_uses(hash);
     return uses && *uses ? **uses : storage::UseStatistics{};
   }
-  core::Result<core::Decision> decide(const core::Key& key,
-                                      const core::Constraints& constraints,
-                                      std::optional<core::Record>& record);
+  // What a request asks about, and the answer to it.
+  struct Decided {
+    core::Key key;
+    core::Constraints constraints;
+    std::optional<core::Record> record;
+    core::Decision decision;
+  };
+  core::Result<Decided> decide(const Json& request);
   [[nodiscard]] bool stopping() const { return live != nullptr && live->is_stopping(); }
   // The records that a request's filters let through, in key order until `visit` returns false.
   // Errors: kInvalidArgument (a filter), kUnavailable (the daemon stops meanwhile).

@@ -8,6 +8,46 @@
 #include <utility>
 
 namespace reformer::daemon {
+namespace {
+
+Json what_is_filtered_out(const core::Record& record, const core::Constraints& constraints) {
+  Json rows = Json::array();
+  for (const core::Candidate& candidate : record.candidates) {
+    const core::Verdict verdict = core::judge(candidate, constraints);
+    if (verdict != core::Verdict::kAllowed) {
+      rows.push_back({{"config", core::format_engine_config(candidate.config)},
+                      {"time_us", number_or_null(static_cast<double>(candidate.time_us))},
+                      {"verdict", core::to_string(verdict)}});
+    }
+  }
+  return rows;
+}
+
+// Each model's first choices.
+Json predictions_of(const ModelSet& set, const core::Problem& problem) {
+  constexpr std::size_t kChoices = 8;
+  Json rows = Json::array();
+  for (const LoadedModel& loaded : set.models) {
+    const model::Predictor& predictor = *loaded.predictor;
+    model::Predictor::Scratch scratch(predictor);
+    model::Ranking ranking;
+    predictor.rank(problem, kChoices, scratch, ranking);
+    Json entries = Json::array();
+    for (std::uint32_t i = 0; i < ranking.count; ++i) {
+      const std::int32_t index = ranking.classes[i].class_index;
+      entries.push_back(
+          {{"config", core::format_engine_config(predictor.class_entry(index).config)}});
+    }
+    rows.push_back({{"model", predictor.info().name},
+                    {"champion", predictor.info().name == set.champion},
+                    {"abstained", ranking.abstained},
+                    {"confidence", static_cast<double>(ranking.confidence)},
+                    {"entries", std::move(entries)}});
+  }
+  return rows;
+}
+
+}  // namespace
 
 core::Result<core::Context> AdminService::Impl::context_of(const Json& request) {
   const auto device = request.find("device");
@@ -69,31 +109,35 @@ core::Result<core::Key> AdminService::Impl::key_of(const Json& request) {
   return core::Key{*context, *problem};
 }
 
-core::Result<core::Decision> AdminService::Impl::decide(const core::Key& key,
-                                                        const core::Constraints& constraints,
-                                                        std::optional<core::Record>& record) {
-  auto found = database.find_record(key);
-  if (!found) {
-    return found.error();
+core::Result<AdminService::Impl::Decided> AdminService::Impl::decide(const Json& request) {
+  const auto key = key_of(request);
+  const auto constraints = constraints_from(request);
+  if (!key || !constraints) {
+    return !key ? key.error() : constraints.error();
   }
-  record = std::move(*found);
-  if (record) {
-    return core::decide_measured(
-        *record, constraints, options.build_policy, core::kMaxDecisionEntries, options.max_engines);
+  auto record = database.find_record(*key);
+  if (!record) {
+    return record.error();
   }
+  Decided decided{*key, *constraints, std::move(*record), {}};
   const auto set = models();
-  const model::Predictor* const champion = set->champion_predictor();
-  if (champion == nullptr) {
-    return core::Decision{};
+  if (decided.record) {
+    decided.decision = core::decide_measured(*decided.record,
+                                             *constraints,
+                                             options.build_policy,
+                                             core::kMaxDecisionEntries,
+                                             options.max_engines);
+  } else if (const model::Predictor* const champion = set->champion_predictor()) {
+    model::Predictor::Scratch scratch(*champion);
+    decided.decision = champion->decide(key->context,
+                                        key->problem,
+                                        *constraints,
+                                        options.build_policy,
+                                        core::kMaxDecisionEntries,
+                                        options.max_engines,
+                                        scratch);
   }
-  model::Predictor::Scratch scratch(*champion);
-  return champion->decide(key.context,
-                          key.problem,
-                          constraints,
-                          options.build_policy,
-                          core::kMaxDecisionEntries,
-                          options.max_engines,
-                          scratch);
+  return decided;
 }
 
 Status AdminService::Impl::for_each_match(const Json& request,
@@ -159,85 +203,50 @@ Status AdminService::Impl::show(const Json& request, const AdminReply& reply) {
 }
 
 Status AdminService::Impl::query(const Json& request, const AdminReply& reply) {
-  const auto key = key_of(request);
-  const auto constraints = constraints_from(request);
-  if (!key || !constraints) {
-    return !key ? key.error() : constraints.error();
+  const auto decided = decide(request);
+  if (!decided) {
+    return decided.error();
   }
-  std::optional<core::Record> record;
-  const auto decision = decide(*key, *constraints, record);
-  if (!decision) {
-    return decision.error();
+  if (!decided->record && live != nullptr && flag(request, "verify")) {
+    live->verify_later(decided->key);
   }
-  if (!record && live != nullptr && flag(request, "verify")) {
-    live->verify_later(*key);
-  }
-  Json answer{{"problem", core::format_problem(key->problem)}};
-  answer.update(decision_json(*decision));
+  Json answer{{"problem", core::format_problem(decided->key.problem)}};
+  answer.update(decision_json(decided->decision));
   reply(dump(answer), false);
   return core::ok_status();
 }
 
 Status AdminService::Impl::explain(const Json& request, const AdminReply& reply) {
-  const auto key = key_of(request);
-  const auto constraints = constraints_from(request);
-  if (!key || !constraints) {
-    return !key ? key.error() : constraints.error();
+  const auto decided = decide(request);
+  if (!decided) {
+    return decided.error();
   }
-  std::optional<core::Record> record;
-  const auto decision = decide(*key, *constraints, record);
-  if (!decision) {
-    return decision.error();
-  }
+  const core::Decision& decision = decided->decision;
   Json filtered_out = Json::array();
   Json speedup = nullptr;
   std::string why = "not measured; ";
   const auto set = models();
-  if (record) {
-    why = std::to_string(record->candidates.size()) + " candidates measured";
-    for (const core::Candidate& candidate : record->candidates) {
-      const core::Verdict verdict = core::judge(candidate, *constraints);
-      if (verdict != core::Verdict::kAllowed) {
-        filtered_out.push_back({{"config", core::format_engine_config(candidate.config)},
-                                {"time_us", number_or_null(static_cast<double>(candidate.time_us))},
-                                {"verdict", core::to_string(verdict)}});
-      }
-    }
-    const core::Candidate* const first = core::first_of_heuristic_a(*record);
-    if (first != nullptr && !decision->entries.empty()) {
+  if (decided->record) {
+    const core::Record& record = *decided->record;
+    why = std::to_string(record.candidates.size()) + " candidates measured";
+    filtered_out = what_is_filtered_out(record, decided->constraints);
+    const core::Candidate* const first = core::first_of_heuristic_a(record);
+    if (first != nullptr && !decision.entries.empty()) {
       speedup = static_cast<double>(first->time_us) /
-                static_cast<double>(decision->entries.front().time_us);
+                static_cast<double>(decision.entries.front().time_us);
     }
-  } else if (decision->source == core::Source::kPredicted) {
-    why += "predicted by " + decision->model;
+  } else if (decision.source == core::Source::kPredicted) {
+    why += "predicted by " + decision.model;
   } else {
     why += set->champion.empty() ? "no model is loaded"
                                  : set->champion + " is not sure enough, or has no class for it";
   }
-  Json predictions = Json::array();
-  for (const LoadedModel& loaded : set->models) {
-    model::Predictor::Scratch scratch(*loaded.predictor);
-    model::Ranking ranking;
-    loaded.predictor->rank(key->problem, 8, scratch, ranking);
-    Json entries = Json::array();
-    for (std::uint32_t i = 0; i < ranking.count; ++i) {
-      entries.push_back(
-          {{"config",
-            core::format_engine_config(
-                loaded.predictor->class_entry(ranking.classes[i].class_index).config)}});
-    }
-    predictions.push_back({{"model", loaded.predictor->info().name},
-                           {"champion", loaded.predictor->info().name == set->champion},
-                           {"abstained", ranking.abstained},
-                           {"confidence", static_cast<double>(ranking.confidence)},
-                           {"entries", std::move(entries)}});
-  }
-  reply(dump({{"problem", core::format_problem(key->problem)},
-              {"decision", decision_json(*decision)},
+  reply(dump({{"problem", core::format_problem(decided->key.problem)},
+              {"decision", decision_json(decision)},
               {"why", why},
               {"filtered", std::move(filtered_out)},
               {"speedup_over_heuristic_a", std::move(speedup)},
-              {"predictions", std::move(predictions)}}),
+              {"predictions", predictions_of(*set, decided->key.problem)}}),
         false);
   return core::ok_status();
 }
