@@ -61,8 +61,8 @@ inline constexpr std::uint32_t kRequiresBiasInt8x32Reorder = 1u << 2;
 inline constexpr std::uint32_t kSupportsCudaGraphNativeApi = 1u << 3;
 inline constexpr std::uint32_t kCublasltDependency = 1u << 4;
 // Not cuDNN's: a model has seen cuDNN list this configuration for few problems (a split or a grid
-// that cuDNN chooses for each problem), so that it may not exist for this one. A client that can
-// ask cuDNN does before it uses it.
+// that cuDNN chooses for each problem), so that cuDNN may refuse it for this one. A client that
+// offers it to others tries it first.
 inline constexpr std::uint32_t kRarelyListed = 1u << 31;
 // Not cuDNN's: a model expects this entry of an answer to take more than twice the time of the
 // answer's first. It is there for applications that refuse the others; where the first does not
