@@ -247,27 +247,35 @@ ModelData model_of_three_views() {
   return data;
 }
 
-std::vector<std::int32_t> engines_for_f32(const ModelData& data,
-                                          std::size_t max_entries,
-                                          std::uint32_t forbidden = 0) {
+// The engines of an answer, in its order.
+std::vector<std::int32_t> engines_of(const ModelData& data,
+                                     const std::string& problem,
+                                     std::size_t max_entries,
+                                     const core::Constraints& constraints,
+                                     const core::BuildPolicy& policy) {
   const auto predictor = testing::predictor_of(data);
   Predictor::Scratch scratch(*predictor);
-  core::Constraints constraints;
-  constraints.forbidden_numerical_notes = forbidden;
-  const core::Decision decision =
-      predictor->decide(testing::sample_context(),
-                        testing::problem("fwd f32 nchw n4 c8 h8 w8 k8 r3 s3"),
-                        constraints,
-                        {},
-                        max_entries,
-                        max_entries,
-                        scratch);
+  const core::Decision decision = predictor->decide(testing::sample_context(),
+                                                    testing::problem(problem),
+                                                    constraints,
+                                                    policy,
+                                                    max_entries,
+                                                    max_entries,
+                                                    scratch);
   BOOST_TEST((decision.source == core::Source::kPredicted) == !decision.entries.empty());
   std::vector<std::int32_t> engines;
   for (const core::DecisionEntry& entry : decision.entries) {
     engines.push_back(entry.config.engine());
   }
   return engines;
+}
+
+std::vector<std::int32_t> engines_for_f32(const ModelData& data,
+                                          std::size_t max_entries,
+                                          std::uint32_t forbidden = 0) {
+  core::Constraints constraints;
+  constraints.forbidden_numerical_notes = forbidden;
+  return engines_of(data, "fwd f32 nchw n4 c8 h8 w8 k8 r3 s3", max_entries, constraints, {});
 }
 
 BOOST_AUTO_TEST_CASE(an_answer_for_f32_is_right_for_whoever_takes_it) {
@@ -344,22 +352,8 @@ ModelData model_with_a_precompiled_view() {
 }
 
 std::vector<std::int32_t> engines_for_groups(const ModelData& data, double uses) {
-  const auto predictor = testing::predictor_of(data);
-  Predictor::Scratch scratch(*predictor);
   const core::BuildPolicy policy{.expected_uses = uses, .cheap_build_us = 1000};
-  const core::Decision decision =
-      predictor->decide(testing::sample_context(),
-                        testing::problem("fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3 grp8"),
-                        {},
-                        policy,
-                        4,
-                        4,
-                        scratch);
-  std::vector<std::int32_t> engines;
-  for (const core::DecisionEntry& entry : decision.entries) {
-    engines.push_back(entry.config.engine());
-  }
-  return engines;
+  return engines_of(data, "fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3 grp8", 4, {}, policy);
 }
 
 BOOST_AUTO_TEST_CASE(what_needs_no_compiling_comes_in_the_order_of_its_own_view) {
