@@ -12,6 +12,7 @@
 #include "daemon/retraining.h"
 #include "daemon/server.h"
 #include "daemon/supervisor.h"
+#include "daemon/turn_budget.h"
 #include "daemon/verification_queue.h"
 #include "daemon/work_thread.h"
 #include "storage/database.h"
@@ -119,7 +120,6 @@ class Daemon final : public LiveDaemon {
   void go_on(const std::shared_ptr<PendingAnswer>& pending);
   bool answer_some(const std::shared_ptr<PendingAnswer>& pending);
   bool enqueue_some(PendingAnswer& pending);
-  bool spend_turn();  // false: this turn has done enough
   void run_batches();
   void look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::size_t index);
   void answer_miss(PendingAnswer& pending, std::size_t index);
@@ -186,8 +186,8 @@ class Daemon final : public LiveDaemon {
   // Unfinished queries, at most one of each connection; a slice of them is worked off each turn.
   std::deque<std::shared_ptr<PendingAnswer>> batches_;
   std::size_t pending_bytes_ = 0;  // about; of all unfinished queries with their answers
-  std::uint64_t turn_ms_ = 0;
-  std::size_t turn_left_ = 0;  // predictions and jobs for the queue that this turn may still make
+  static constexpr std::size_t kMissesInATurn = 32;
+  TurnBudget turn_{kMissesInATurn};  // of predictions and jobs for the queue
   LatencyHistogram hit_latency_;
   LatencyHistogram miss_latency_;
   bool table_complete_ = false;

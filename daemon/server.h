@@ -3,6 +3,7 @@
 #include "core/key.h"
 #include "core/result.h"
 #include "core/wire.h"
+#include "daemon/turn_budget.h"
 
 #include <chrono>
 #include <cstdint>
@@ -125,7 +126,6 @@ class Server {
   bool take_query(Connection& connection,
                   const core::wire::Header& header,
                   std::span<const std::byte> payload);
-  bool spend_long_query();  // false: enough of them in this turn of the loop
   void refuse(Connection& connection, std::uint32_t request_id, const core::Error& error);
   // Where the next frame for this connection is appended to; then written().
   std::vector<std::byte>& frames_for(Connection& connection);
@@ -146,8 +146,8 @@ class Server {
   std::unordered_map<std::uint32_t, std::size_t> by_uid_;  // connections
   std::vector<std::uint64_t> paused_;                      // in the order of their next turn
   std::deque<std::uint64_t> without_room_;                 // whose queries wait for room()
-  std::uint64_t long_turn_ms_ = 0;
-  unsigned long_queries_left_ = 0;
+  // Decoding a long query takes up to half a millisecond.
+  TurnBudget long_queries_{4};
   Pauser* pauser_ = nullptr;  // freed by its close callback
   // Replies to the connection whose frames are being taken, written together.
   std::vector<std::byte> replies_;

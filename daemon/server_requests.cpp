@@ -18,9 +18,7 @@ constexpr std::size_t kReplyBytes = 65536;  // collected before they are written
 // For how long one client's requests may keep the others waiting.
 constexpr std::uint64_t kTurnNs = 1'000'000;
 constexpr unsigned kFramesBetweenClocks = 8;
-// Decoding a long query takes up to half a millisecond.
-constexpr std::size_t kLongQueryBytes = 16384;
-constexpr unsigned kLongQueriesInATurn = 4;
+constexpr std::size_t kLongQueryBytes = 16384;  // a query of more is a long one
 
 }  // namespace
 
@@ -253,18 +251,6 @@ bool Server::take_context(Connection& connection,
   return true;
 }
 
-bool Server::spend_long_query() {
-  if (const std::uint64_t now = uv_now(loop_); now != long_turn_ms_) {
-    long_turn_ms_ = now;
-    long_queries_left_ = kLongQueriesInATurn;
-  }
-  if (long_queries_left_ == 0) {
-    return false;
-  }
-  --long_queries_left_;
-  return true;
-}
-
 bool Server::take_query(Connection& connection,
                         const wire::Header& header,
                         std::span<const std::byte> payload) {
@@ -275,7 +261,7 @@ bool Server::take_query(Connection& connection,
     written(connection);
     return true;
   }
-  if (payload.size() > kLongQueryBytes && !spend_long_query()) {
+  if (payload.size() > kLongQueryBytes && !long_queries_.spend(uv_now(loop_))) {
     connection.wait = Connection::Wait::kTurn;
     pause(connection);
     return true;

@@ -19,7 +19,6 @@ constexpr std::size_t kMaxKnownContexts = 16;
 constexpr std::size_t kMaxPendingUses = 100000;
 constexpr std::size_t kMaxTrustedLibraries = 256;
 constexpr std::uint64_t kHitsBetweenClocks = 16;  // of those that come together
-constexpr std::size_t kMissesInATurn = 32;        // predictions and jobs for the queue
 // What a problem of an unfinished query takes.
 constexpr std::size_t kBytesOfAMiss =
     sizeof(core::Problem) + sizeof(core::KeyHash) + sizeof(core::Decision) + sizeof(std::size_t);
@@ -144,18 +143,6 @@ Server::Taken Daemon::on_query(Client& client, std::uint32_t request_id, const w
   return Server::Taken::kYes;
 }
 
-bool Daemon::spend_turn() {
-  if (const std::uint64_t now = loop_.turn_ms(); now != turn_ms_) {
-    turn_ms_ = now;
-    turn_left_ = kMissesInATurn;
-  }
-  if (turn_left_ == 0) {
-    return false;
-  }
-  --turn_left_;
-  return true;
-}
-
 void Daemon::go_on(const std::shared_ptr<PendingAnswer>& pending) {
   if (pending->in_line) {
     return;
@@ -178,10 +165,9 @@ void Daemon::go_on(const std::shared_ptr<PendingAnswer>& pending) {
 
 // One slice each turn of the loop, whatever waits; others get their turn in between.
 void Daemon::run_batches() {
-  turn_ms_ = loop_.turn_ms();
-  turn_left_ = kMissesInATurn;
+  turn_.begin(loop_.turn_ms());
   std::size_t waiting = batches_.size();
-  for (; waiting > 0 && turn_left_ > 0; --waiting) {
+  for (; waiting > 0 && !turn_.is_spent(); --waiting) {
     const auto pending = batches_.front();
     batches_.pop_front();
     pending->in_line = false;
@@ -201,7 +187,7 @@ bool Daemon::answer_some(const std::shared_ptr<PendingAnswer>& pending) {
   auto& absent = pending->absent;
   while (!absent.empty() || pending->next < query.problems.size()) {
     if (!absent.empty()) {
-      if (!spend_turn()) {
+      if (!turn_.spend(loop_.turn_ms())) {
         return false;
       }
       answer_miss(*pending, absent.back());
@@ -230,7 +216,7 @@ bool Daemon::answer_some(const std::shared_ptr<PendingAnswer>& pending) {
 // Not while the client waits. False: there is more to do than this turn allows.
 bool Daemon::enqueue_some(PendingAnswer& pending) {
   while (pending.query.verify_miss && pending.queued < pending.misses.size()) {
-    if (!spend_turn()) {
+    if (!turn_.spend(loop_.turn_ms())) {
       return false;
     }
     const std::size_t index = pending.misses[pending.queued++];
