@@ -12,12 +12,6 @@
 namespace reformer::shim {
 namespace {
 
-// What an application may refuse of an answer besides what its first entry has.
-std::span<const std::uint32_t> refusals(bool of_f32) {
-  const std::span<const std::uint32_t> all = core::kF32Refusals;
-  return of_f32 ? all.subspan(1) : all.first(0);
-}
-
 bool is_far_behind(const core::DecisionEntry& entry) {
   return (entry.behavior_notes & core::behavior_note::kFarBehind) != 0;
 }
@@ -41,7 +35,11 @@ void set_offered(const RealCudnn& real, Served& served) {
     offered.erase(offered.begin(), first);
     std::erase_if(offered, [&](std::size_t entry) { return is_far_behind(entries[entry]); });
   }
-  for (const std::uint32_t notes : refusals(served.of_f32)) {
+  if (!served.of_f32) {
+    return;
+  }
+  constexpr std::span kRefusals(core::kF32Refusals);
+  for (const std::uint32_t notes : kRefusals.subspan(1)) {  // the first refuses nothing
     const auto is_left = [&](std::size_t entry) {
       return (entries[entry].numerical_notes & notes) == 0;
     };
