@@ -95,75 +95,13 @@ struct Predictor::Batch {
   std::size_t samples = 0;
 
   // Drops unknown problems and puts the others in the order of their combinations.
-  void collect(std::span<const core::Problem> problems, std::span<Ranking> out) {
-    for (std::size_t i = 0; i < problems.size(); ++i) {
-      out[i].count = 0;
-      out[i].confidence = 0;
-      out[i].abstained = true;
-      const std::uint32_t combination = model.combination(problems[i], view);
-      if (combination == kUnknown) {
-        continue;
-      }
-      std::size_t at = samples++;
-      for (; at > 0 && memory.combinations[at - 1] > combination; --at) {
-        memory.combinations[at] = memory.combinations[at - 1];
-        memory.positions[at] = memory.positions[at - 1];
-      }
-      memory.combinations[at] = combination;
-      memory.positions[at] = static_cast<std::uint32_t>(i);
-    }
-    if (samples == 1) {
-      model.network.prefetch(memory.combinations[0]);
-    }
-    for (std::size_t s = 0; s < samples; ++s) {
-      numeric_features(problems[memory.positions[s]], model.sm_count, memory.features[s]);
-      model.data.normaliser.apply(memory.features[s]);
-    }
-  }
-
-  void compute_logits() {
-    const std::size_t stride = model.network.logit_stride();
-    const std::size_t width = padded_columns(model.network.embedding());
-    const float* embeddings = model.network.embed(
-        std::span(memory.combinations).first(samples), memory.features[0].data(), memory.workspace);
-    for (std::size_t first = 0; first < samples;) {
-      std::size_t end = first + 1;
-      while (end < samples && memory.combinations[end] == memory.combinations[first]) {
-        ++end;
-      }
-      model.network.logits(memory.combinations[first],
-                           embeddings + first * width,
-                           end - first,
-                           &memory.logits[first * stride]);
-      first = end;
-    }
-  }
-
+  void collect(std::span<const core::Problem> problems, std::span<Ranking> out);
+  void compute_logits();
+  void judge_all();
   std::span<float> logits(std::size_t sample) const {
     const std::size_t classes =
         model.data.classes.combinations[memory.combinations[sample]].classes.size();
     return std::span(memory.logits).subspan(sample * model.network.logit_stride(), classes);
-  }
-
-  void judge_all() {
-    constexpr std::size_t kOutputs = padded_columns(kJudgeOutputs);
-    for (std::size_t s = 0; s < samples; ++s) {
-      const Combination& combination =
-          model.data.classes.combinations[memory.combinations[s]].combination;
-      RankFeatures rank{};
-      rank_features(logits(s), memory.features[s], rank);
-      auto next = std::ranges::copy(memory.features[s], memory.judge_inputs[s].begin()).out;
-      next = std::ranges::copy(indicator_features(combination), next).out;
-      std::ranges::copy(rank, next);
-    }
-    const Kernels& kernels = model.used_kernels;
-    model.judge[0].apply(
-        kernels, samples, memory.judge_inputs[0].data(), memory.judge_hidden.data());
-    model.judge[1].apply(kernels, samples, memory.judge_hidden.data(), memory.judge_outputs.data());
-    for (std::size_t s = 0; s < samples; ++s) {
-      memory.judgements[s] = judgement_of(std::span<const float, kJudgeOutputs>(
-          &memory.judge_outputs[s * kOutputs], kJudgeOutputs));
-    }
   }
 };
 
