@@ -89,6 +89,13 @@ void print_status(Session& session, const Json& status) {
   if (const std::string aside = text_or(database, "set_aside", ""); !aside.empty()) {
     facts.add("set aside", {aside + ": " + text_or(database, "reason", "unknown"), Tone::kBad});
   }
+  if (status.contains("plans")) {
+    const Json& plans = object_of(status, "plans");
+    facts.add("compiled plans",
+              fmt::format("{}, {} on disk",
+                          human_count(count_of(plans, "stored")),
+                          human_bytes(number_of(plans, "bytes"))));
+  }
   facts.add("queue", queue_text(object_of(status, "queue")));
   const std::string champion = text_or(status, "champion", "");
   facts.add(

@@ -29,6 +29,63 @@ void* Plan::descriptor() const {
   return impl_->plan.get();
 }
 
+core::Result<std::string> Plan::json() const {
+  std::int64_t count = 0;
+  cudnnStatus_t status = impl_->plan.get(
+      CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, 0, count, nullptr);
+  std::string text;
+  if (status == CUDNN_STATUS_SUCCESS && count > 0) {
+    text.resize(static_cast<std::size_t>(count));
+    status = impl_->plan.get(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
+                             CUDNN_TYPE_CHAR,
+                             static_cast<std::int64_t>(text.size()),
+                             count,
+                             text.data());
+  }
+  if (status != CUDNN_STATUS_SUCCESS || text.empty()) {
+    return core::make_error(core::ErrorCode::kUnsupported, "cuDNN does not serialise the plan");
+  }
+  return text;
+}
+
+std::vector<core::StoredPlan> plans_to_keep(const core::Record& measured,
+                                            const Enumeration& enumeration) {
+  constexpr std::size_t kMost = 3;
+  const auto compiled = [](const core::Candidate& candidate) {
+    return (candidate.behavior_notes & core::behavior_note::kRuntimeCompilation) != 0;
+  };
+  const core::KeyHash key = core::hash_key(measured.key);
+  std::vector<const core::Candidate*> best;
+  for (const core::Candidate& candidate : measured.candidates) {
+    // Whoever may run `candidate` may run `other`, which is as fast and needs no compiler.
+    const auto makes_needless = [&](const core::Candidate& other) {
+      return !compiled(other) && other.time_us <= candidate.time_us &&
+             (other.numerical_notes & ~candidate.numerical_notes) == 0;
+    };
+    if (compiled(candidate) && candidate.time_us > 0 &&
+        std::none_of(measured.candidates.begin(), measured.candidates.end(), makes_needless)) {
+      best.push_back(&candidate);
+    }
+  }
+  std::sort(best.begin(), best.end(), [](const auto* one, const auto* other) {
+    return one->time_us < other->time_us;
+  });
+  std::vector<core::StoredPlan> kept;
+  for (const core::Candidate* candidate : best) {
+    const auto planned = std::find_if(
+        enumeration.candidates.begin(), enumeration.candidates.end(), [&](const Planned& each) {
+          return each.plan != nullptr && each.candidate.config == candidate->config;
+        });
+    auto json = planned == enumeration.candidates.end()
+                    ? core::Result<std::string>(core::make_error(core::ErrorCode::kNotFound, ""))
+                    : planned->plan->json();
+    if (json && json->size() <= core::kMaxPlanBytes && kept.size() < kMost) {
+      kept.push_back({key, candidate->config, std::move(*json)});
+    }
+  }
+  return kept;
+}
+
 struct Planner::Impl {
   std::shared_ptr<const Library> library;
   std::shared_ptr<const Gpu> gpu;

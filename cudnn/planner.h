@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/engine_config.h"
+#include "core/plan_file.h"
 #include "core/problem.h"
 #include "core/record.h"
 #include "core/result.h"
@@ -27,6 +28,8 @@ class Plan {
 
   [[nodiscard]] std::int64_t workspace_bytes() const;
   [[nodiscard]] void* descriptor() const;  // cudnnBackendDescriptor_t
+  // As cuDNN serialises it, with the kernels that it compiled. Errors: kUnsupported.
+  [[nodiscard]] core::Result<std::string> json() const;
 
  private:
   friend class Planner;
@@ -48,6 +51,12 @@ struct Enumeration {
   float heuristic_b_us = core::kNoTime;
   float heuristic_fallback_us = core::kNoTime;
 };
+
+// The plans that are worth keeping, so that nobody else has to compile them: those of engines that
+// are compiled at run time which took less time than all others that whoever may run them may run,
+// the fastest first, three at most. `measured`: of the problem, with times.
+[[nodiscard]] std::vector<core::StoredPlan> plans_to_keep(const core::Record& measured,
+                                                          const Enumeration& enumeration);
 
 struct EnumerationLimits {
   // Candidates that need more get the status "workspace_over_4GiB" (or whatever the limit is) and

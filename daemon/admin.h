@@ -24,6 +24,8 @@ namespace reformer::daemon {
 [[nodiscard]] std::filesystem::path database_directory(const std::filesystem::path& state_dir);
 [[nodiscard]] std::filesystem::path default_state_dir();
 
+class PlanStore;  // daemon/plan_store.h
+
 struct LoadedModel {
   std::shared_ptr<const model::Predictor> predictor;
   std::filesystem::path path;
@@ -104,6 +106,7 @@ class AdminService {
     std::optional<core::Context> default_context;  // for requests that name none
     core::BuildPolicy build_policy;
     std::size_t max_engines = core::kMaxDecisionEntries;
+    const PlanStore* plans = nullptr;  // null: none are kept. Must outlive this
   };
   // `live` null: offline; requests that need a daemon are kUnavailable. Both must outlive this.
   AdminService(storage::Database& database,

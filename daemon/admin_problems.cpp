@@ -122,7 +122,7 @@ core::Result<AdminService::Impl::Decided> AdminService::Impl::decide(const Json&
   Decided decided{*key, *constraints, std::move(*record), {}};
   const auto set = models();
   if (decided.record) {
-    decided.decision = core::decide_measured(*decided.record,
+    decided.decision = core::decide_measured(as_served(*decided.record),
                                              *constraints,
                                              options.build_policy,
                                              core::kMaxDecisionEntries,

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -45,6 +47,8 @@ std::vector<Setting> settings(Config& c) {
   return {
       {"socket", &c.socket, "Unix socket to serve"},
       {"state_dir", &c.state_dir, "Folder of the database"},
+      {"plan_dir", &c.plan_dir, "Folder of compiled plans"},
+      {"max_plan_bytes", &c.max_plan_bytes, "Size of that folder; 0: keep none"},
       {"model", &c.models, "Model file; repeatable", kReload},
       {"device_prop", &c.device_prop, "cuDNN device properties of the default device"},
       {"cudnn_version", &c.cudnn_version, "cuDNN version of the default context"},
@@ -185,6 +189,15 @@ int minutes_of(std::string_view t) {
 }
 
 }  // namespace
+
+std::filesystem::path plan_directory(const Config& config) {
+  if (!config.plan_dir.empty()) {
+    return config.plan_dir;
+  }
+  const char* cache = std::getenv("CACHE_DIRECTORY");
+  const bool usable = cache != nullptr && cache[0] == '/' && std::strchr(cache, ':') == nullptr;
+  return (usable ? std::filesystem::path(cache) : config.state_dir) / "plans";
+}
 
 core::Status apply_toml(std::string_view text, std::string_view file, Config& config) try {
   const toml::table table = toml::parse(text, file);

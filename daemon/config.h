@@ -18,6 +18,8 @@ namespace reformer::daemon {
 struct Config {
   std::filesystem::path socket = "/run/reformerd/socket";
   std::filesystem::path state_dir = "/var/lib/reformerd";
+  std::filesystem::path plan_dir;           // of compiled plans; empty: plan_directory()
+  std::int64_t max_plan_bytes = 256 << 20;  // 0: none are kept
   std::vector<std::filesystem::path> models;
   std::filesystem::path
       device_prop;  // cuDNN device properties: the context where a client has none
@@ -79,6 +81,10 @@ struct CommandLine {
   // Where to start again from at a reload.
   std::vector<std::string> arguments;
 };
+
+// Where compiled plans are kept: plan_dir, else "plans" in $CACHE_DIRECTORY (systemd's), else in
+// state_dir.
+[[nodiscard]] std::filesystem::path plan_directory(const Config& config);
 
 // Overlays a TOML text on `config`. Hostile input gives an error with file and line; unknown
 // settings are errors, so that a typing mistake does not go unnoticed. Errors: kInvalidArgument.

@@ -97,11 +97,13 @@ core::Status Daemon::start() {
     return models.error();
   }
   use_models(std::move(*models));
+  open_plans();
   restore_queue();
   const AdminService::Options options{config_.state_dir,
                                       default_context_,
                                       config_.build_policy,
-                                      static_cast<std::size_t>(config_.max_engines)};
+                                      static_cast<std::size_t>(config_.max_engines),
+                                      plans_.get()};
   admin_ = std::make_unique<AdminService>(*database_, this, ModelSet{}, options);
   reading_ = std::make_unique<AdminService>(*database_, this, ModelSet{}, options);
   supervisor_ = std::make_unique<Supervisor>(
@@ -112,6 +114,7 @@ core::Status Daemon::start() {
           [this](core::Record record, const VerificationQueue::Pick& pick) {
             on_record(std::move(record), pick);
           },
+          [this](std::vector<core::StoredPlan> plans) { on_plans(std::move(plans)); },
           [this](const core::KeyHash& hash, const std::string& why) { on_failure(hash, why); },
           [this](const core::Key& key) { return choices_for(key); }},
       [] { return std::chrono::steady_clock::now(); });
@@ -178,6 +181,22 @@ core::Status Daemon::open_database() {
   }
   database_ = std::move(*database);
   return core::ok_status();
+}
+
+// Serving works without: then every process compiles for itself.
+void Daemon::open_plans() {
+  if (config_.max_plan_bytes == 0) {
+    return;
+  }
+  auto plans = PlanStore::open(plan_directory(config_), config_.max_plan_bytes);
+  if (!plans) {
+    spdlog::warn("compiled plans are not kept: {}", plans.error().message);
+    return;
+  }
+  plans_ = std::move(*plans);
+  if (const auto linked = plans_->link(config_.socket); !linked) {
+    spdlog::warn("clients will not find the compiled plans: {}", linked.error().message);
+  }
 }
 
 core::Status Daemon::open_table() {

@@ -7,6 +7,7 @@
 #include "daemon/drift.h"
 #include "daemon/latency.h"
 #include "daemon/loop.h"
+#include "daemon/plan_store.h"
 #include "daemon/promotion.h"
 #include "daemon/published_table.h"
 #include "daemon/retraining.h"
@@ -86,6 +87,7 @@ class Daemon final : public LiveDaemon {
   core::Status open_database();
   core::Status open_table();
   core::Status open_socket();
+  void open_plans();
   void restore_queue();
   void fill_table();  // background thread
   void tick();        // loop
@@ -137,6 +139,7 @@ class Daemon final : public LiveDaemon {
 
   // verification.cpp
   void on_record(core::Record record, const VerificationQueue::Pick& pick);  // loop
+  void on_plans(std::vector<core::StoredPlan> plans);                        // loop
   // Has it written; kept in memory and tried again where the store does not work. Loop.
   void store(const std::shared_ptr<const Measured>& measured);
   void on_stored(const std::shared_ptr<const Measured>& measured, const core::Status& stored);
@@ -173,6 +176,7 @@ class Daemon final : public LiveDaemon {
   Loop loop_;
   storage::OpenReport open_report_;  // constant after start()
   std::unique_ptr<storage::Database> database_;
+  std::unique_ptr<PlanStore> plans_;              // null: none are kept; constant after start()
   std::optional<core::Context> default_context_;  // constant after start()
 
   // Of the loop.

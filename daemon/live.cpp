@@ -59,6 +59,11 @@ void Daemon::add_status(json& status) {
   if (from_loop) {
     status.update(*from_loop);
   }
+  if (plans_ != nullptr) {
+    const PlanStore::Size size = plans_->size();
+    status["plans"] = {
+        {"folder", plans_->folder().string()}, {"stored", size.plans}, {"bytes", size.bytes}};
+  }
   status["pid"] = ::getpid();
   status["uptime_s"] =
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - started_)

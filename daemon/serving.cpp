@@ -231,7 +231,7 @@ void Daemon::look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::
     auto record = database_->find_record(key);
     std::optional<core::Decision> decision;
     if (record && *record) {
-      decision = core::decide_measured(**record,
+      decision = core::decide_measured(plans_ ? plans_->with_loading_times(**record) : **record,
                                        pending->query.constraints,
                                        line_.config.build_policy,
                                        pending->query.max_entries);

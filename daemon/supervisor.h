@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/plan_file.h"
 #include "core/record.h"
 #include "daemon/config.h"
 #include "daemon/verification_queue.h"
@@ -28,6 +29,8 @@ class Supervisor {
     // A record for exactly the key that was asked for. The job stays in the queue, running, until
     // the owner has stored the record and calls finish() on the queue.
     std::function<void(core::Record record, const VerificationQueue::Pick& pick)> on_record;
+    // Before it: plans of that problem which its worker compiled.
+    std::function<void(std::vector<core::StoredPlan> plans)> on_plans;
     // There will be no record from this attempt.
     std::function<void(const core::KeyHash& hash, const std::string& why)> on_failure;
     // Configurations to time beside those that cuDNN lists.

@@ -7,6 +7,7 @@
 #include "interchange/measurements.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <ctime>
@@ -51,6 +52,23 @@ std::string shortened(std::string text) {
     text.resize(end);
   }
   return text;
+}
+
+// What is no plan of the key is left out: the measurement counts all the same.
+std::vector<core::StoredPlan> plans_in(const json& reply, const core::KeyHash& key) {
+  constexpr std::size_t kMost = 16;
+  std::vector<core::StoredPlan> plans;
+  const auto list = reply.find("plans");
+  if (list == reply.end() || !list->is_array()) {
+    return plans;
+  }
+  for (const json& each : *list) {
+    auto config = core::parse_engine_config(each.is_object() ? text_of(each, "config") : "");
+    if (config && plans.size() < kMost) {
+      plans.push_back({key, *config, text_of(each, "json")});
+    }
+  }
+  return plans;
 }
 
 }  // namespace
@@ -126,6 +144,11 @@ void Supervisor::on_reply(Worker& worker, const json& reply) {
     worker.busy_pause = kBusyPause;
     const auto pick = *worker.pick;
     end_job(worker);
+    // Everybody may load them: never what a library compiled that another user has chosen.
+    auto plans = plans_in(reply, core::hash_key(record->key));
+    if (!plans.empty() && worker.uid == ::getuid()) {
+      events_.on_plans(std::move(plans));
+    }
     events_.on_record(std::move(*record), pick);
     tick();  // the next one, unless it is to rest
     return;

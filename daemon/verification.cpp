@@ -22,7 +22,7 @@ constexpr std::size_t kMaxUnstored = 256;     // those beyond it are measured ag
 
 core::Decision Daemon::table_decision(const core::Record& record) const {
   const Config& fixed = line_.config;
-  return core::decide_measured(record,
+  return core::decide_measured(plans_ ? plans_->with_loading_times(record) : record,
                                {},
                                fixed.build_policy,
                                static_cast<std::size_t>(fixed.max_entries),
@@ -56,6 +56,23 @@ struct Daemon::Measured {
   std::vector<core::Context> older;  // versions to compare with, newest first
   double slower = 0;                 // than theirs by so much: worth an alarm
 };
+
+// Ahead of their record, so that the answer which is published knows of them.
+void Daemon::on_plans(std::vector<core::StoredPlan> plans) {
+  if (plans_ == nullptr) {
+    return;
+  }
+  const bool taken = storage_->try_submit([this, plans = std::move(plans)] {
+    for (const core::StoredPlan& plan : plans) {
+      if (const auto kept = plans_->put(plan); !kept) {
+        spdlog::warn("a compiled plan is not kept: {}", kept.error().message);
+      }
+    }
+  });
+  if (!taken) {
+    spdlog::warn("compiled plans are not kept: the disk is behind");
+  }
+}
 
 void Daemon::on_record(core::Record record, const VerificationQueue::Pick& pick) {
   auto measured = std::make_shared<Measured>();

@@ -44,6 +44,7 @@ class GpuTimer final : public Timer {
     }
     const cudnn::EnumerationLimits limits{
         .max_workspace_bytes = std::min(std::int64_t{4} << 30, job.max_memory_bytes)};
+    plans_.clear();
     if (must_wait(job)) {
       return busy();
     }
@@ -57,6 +58,8 @@ class GpuTimer final : public Timer {
     }
     return explore(job, *measured, limits, cancelled);
   }
+
+  std::vector<core::StoredPlan> take_plans() override { return std::exchange(plans_, {}); }
 
  private:
   static core::Error busy() {
@@ -102,6 +105,7 @@ class GpuTimer final : public Timer {
     }
     cudnn::set_conditions(measured->record.provenance, conditions);
     measured->record.provenance.source = "worker";
+    plans_ = cudnn::plans_to_keep(measured->record, candidates);
     return std::move(measured->record);
   }
 
@@ -123,6 +127,7 @@ class GpuTimer final : public Timer {
   std::unique_ptr<cudnn::Planner> planner_;
   std::unique_ptr<cudnn::Measurer> measurer_;
   std::unique_ptr<cudnn::GpuWatch> watch_;  // null: there is no NVML
+  std::vector<core::StoredPlan> plans_;     // of the last measurement
 };
 
 }  // namespace

@@ -139,7 +139,7 @@ int serve(Timer& timer) {
     }
     const Job& job = std::get<Job>(item);
     const core::Result<core::Record> record = timer.measure(job, inbox.cancelled);
-    if (!send(record ? format_record(job.id, *record)
+    if (!send(record ? format_record(job.id, *record, timer.take_plans())
                      : format_error(job.id, record.error(), recorded))) {
       return 1;
     }

@@ -167,9 +167,19 @@ std::string format_hello(const Timer& timer) {
   return dump(hello);
 }
 
-std::string format_record(std::uint64_t id, const core::Record& record) {
-  return "{\"id\":" + std::to_string(id) + ",\"record\":" + interchange::record_to_json(record) +
-         "}";
+std::string format_record(std::uint64_t id,
+                          const core::Record& record,
+                          std::span<const core::StoredPlan> plans) {
+  std::string line =
+      "{\"id\":" + std::to_string(id) + ",\"record\":" + interchange::record_to_json(record);
+  if (!plans.empty()) {
+    ordered_json list = ordered_json::array();
+    for (const core::StoredPlan& plan : plans) {
+      list.push_back({{"config", core::format_engine_config(plan.config)}, {"json", plan.json}});
+    }
+    line += ",\"plans\":" + dump(list);
+  }
+  return line + "}";
 }
 
 std::string format_error(std::uint64_t id, const core::Error& error, bool recorded) {

@@ -5,6 +5,7 @@
 #include "daemon/worker/timer.h"
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -29,7 +30,9 @@ struct BadRequest {
 
 // Lines without their newline.
 [[nodiscard]] std::string format_hello(const Timer& timer);
-[[nodiscard]] std::string format_record(std::uint64_t id, const core::Record& record);
+[[nodiscard]] std::string format_record(std::uint64_t id,
+                                        const core::Record& record,
+                                        std::span<const core::StoredPlan> plans);
 [[nodiscard]] std::string format_error(std::uint64_t id, const core::Error& error, bool recorded);
 [[nodiscard]] std::string format_bad_request(const BadRequest& bad);
 

@@ -2,6 +2,7 @@
 
 #include "core/engine_config.h"
 #include "core/key.h"
+#include "core/plan_file.h"
 #include "core/record.h"
 #include "core/result.h"
 
@@ -41,6 +42,8 @@ class Timer {
   // GPU faulted: this process must end).
   virtual core::Result<core::Record> measure(const Job& job,
                                              const std::atomic<bool>& cancelled) = 0;
+  // Of the last measure(): compiled plans that are worth keeping (cudnn::plans_to_keep). Once.
+  virtual std::vector<core::StoredPlan> take_plans() { return {}; }
 };
 
 }  // namespace reformer::worker

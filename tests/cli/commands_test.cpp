@@ -25,6 +25,7 @@ constexpr const char* kStatus = R"({"version":"0.1.0","pid":42,"uptime_s":7300,
   "workers":[{"library":"/usr/lib/libcudnn.so.9","gpu":0,"state":"busy","timer":"gpu",
     "current":"fwd f16","done":5,"failed":1,"restarts":0}],
   "database":{"disk_bytes":4194304,"set_aside":null,"reason":null},
+  "plans":{"folder":"/var/cache/reformerd/plans","stored":120,"bytes":8388608},
   "table":{"path":"/run/reformerd/table","entries":10332,"bytes":1048576},"alarms":["slow"]})";
 
 constexpr const char* kRecord =
@@ -66,16 +67,17 @@ BOOST_AUTO_TEST_CASE(status_prints_facts_and_workers) {
   BOOST_TEST(outcome.err == "");
   BOOST_TEST(
       outcome.out ==
-      "reformerd     0.1.0, pid 42, up 2.0 h\n"
-      "socket        /run/reformerd/socket\n"
-      "state         /var/lib/reformerd\n"
-      "records       10 332 measured problems, 4.00 MiB on disk\n"
-      "queue         3 of 10 000 places taken, 1 quarantined, 2 measured and not stored yet\n"
-      "champion      gamma3\n"
-      "models        gamma3, gamma1\n"
-      "clients       2\n"
-      "shared table  /run/reformerd/table, 10 332 answers, 1.00 MiB\n"
-      "alarm         slow\n"
+      "reformerd       0.1.0, pid 42, up 2.0 h\n"
+      "socket          /run/reformerd/socket\n"
+      "state           /var/lib/reformerd\n"
+      "records         10 332 measured problems, 4.00 MiB on disk\n"
+      "compiled plans  120, 8.00 MiB on disk\n"
+      "queue           3 of 10 000 places taken, 1 quarantined, 2 measured and not stored yet\n"
+      "champion        gamma3\n"
+      "models          gamma3, gamma1\n"
+      "clients         2\n"
+      "shared table    /run/reformerd/table, 10 332 answers, 1.00 MiB\n"
+      "alarm           slow\n"
       "\n"
       "worker                  gpu  timer  state  done  failed  restarts  measuring\n"
       "/usr/lib/libcudnn.so.9    0  gpu    busy      5       1         0  fwd f16\n");

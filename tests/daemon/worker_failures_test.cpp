@@ -1,6 +1,9 @@
 // What a failing GPU, library or worker does to the problems that wait: nothing that is not theirs.
+#include "core/plan_file.h"
 #include "core/problem_text.h"
+#include "daemon/plan_store.h"
 #include "daemon/trusted_library.h"
+#include "libclient/plan_folder.h"
 #include "storage/database.h"
 #include "tests/daemon/running_daemon.h"
 
@@ -126,6 +129,38 @@ greet; requests
   BOOST_TEST(status(client)["workers"][0]["failed"] == 2);
   BOOST_TEST(logged("ask 64") == 2U);
   BOOST_TEST(logged("ask") == 4U);
+}
+
+// The fastest is one that takes a second to build: it goes first once its plan can be loaded.
+BOOST_AUTO_TEST_CASE(plans_that_a_worker_compiled_are_kept_and_count_in_the_answers) {
+  const auto all = arguments(R"sh(
+handle() {
+  slow='s/"build_us":2.0,"time_us":10,/"build_us":1000000,"time_us":10,/'
+  plans='{"config":"57:2=1","json":"{\"engine\":57}"}'
+  [ "$channels" = 64 ] && plans='{"config":"nonsense","json":"{}"},{"config":"57:2=1"},7'
+  printf '%s\n' '{"id":'"$id,$(sed "s/12345/$channels/g; $slow" record)"',"plans":['"$plans"']}'
+}
+greet; requests
+)sh");
+  const RunningDaemon daemon(folder, all);
+  TestClient client(daemon.socket());
+  const auto best = [&](int channels) {
+    client.query(sample_problem(channels));
+    BOOST_TEST(eventually(
+        [&] { return client.query(sample_problem(channels)).source == core::Source::kMeasured; }));
+    return client.query(sample_problem(channels)).entries.front();
+  };
+  BOOST_TEST(core::format_engine_config(best(64).config) == "25");
+  BOOST_TEST(status(client)["plans"]["stored"] == 0);
+  const core::DecisionEntry loaded = best(72);
+  BOOST_TEST(core::format_engine_config(loaded.config) == "57:2=1");
+  BOOST_TEST(loaded.build_us == daemon::kLoadingUs);
+  BOOST_TEST(status(client)["plans"]["stored"] == 1);
+  const core::KeyHash key =
+      core::hash_key({recorded_context(), core::parse_problem(sample_problem(72)).value()});
+  const auto plan = client::read_plan(core::plans_path(daemon.socket()), key, loaded.config);
+  BOOST_REQUIRE(plan.has_value());
+  BOOST_TEST(plan->json == R"({"engine":57})");
 }
 
 // As the unit file has it: the daemon is nobody, the library is root's, and its users are others.

@@ -48,6 +48,8 @@ std::string uncommented() {
 auto values(const Config& c) {
   return std::tie(c.socket,
                   c.state_dir,
+                  c.plan_dir,
+                  c.max_plan_bytes,
                   c.device_prop,
                   c.cudnn_version,
                   c.log_level,

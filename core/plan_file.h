@@ -1,0 +1,39 @@
+#pragma once
+
+#include "core/engine_config.h"
+#include "core/key.h"
+#include "core/result.h"
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// Execution plans whose engines are compiled at run time, kept as files so that no other process
+// has to compile them again (docs/shim.md). reformerd writes them, the shim reads them.
+namespace reformer::core {
+
+// A plan as cuDNN serialises it (CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION), for one problem
+// and one configuration. Its tensors are called 'x', 'w' and 'y' (their numbers, 120, 119, 121).
+struct StoredPlan {
+  KeyHash key;
+  EngineConfig config;
+  std::string json;
+};
+
+inline constexpr std::size_t kMaxPlanBytes = std::size_t{1} << 20;  // of the JSON
+
+// "<key>-<16 digits, of the configuration>.plan", in a folder.
+[[nodiscard]] std::string plan_file_name(const KeyHash& key, const EngineConfig& config);
+
+// The folder of stored plans, beside a daemon's socket: "<socket>.plans".
+[[nodiscard]] std::string plans_path(std::string_view socket);
+
+// A whole file: "RFPLAN1\n", XXH3-64 of what follows (8 bytes), the key (16), the configuration
+// (docs/protocol.md), the JSON.
+[[nodiscard]] std::vector<std::byte> encode_plan_file(const StoredPlan& plan);
+// Errors: kCorrupt.
+[[nodiscard]] Result<StoredPlan> decode_plan_file(std::span<const std::byte> bytes);
+
+}  // namespace reformer::core
