@@ -243,7 +243,18 @@ void note_graph(Descriptors& descriptors,
   const auto* operations = static_cast<const cudnnBackendDescriptor_t*>(values);
   const std::optional<core::Problem> problem =
       problem_of_graph(descriptors, {operations, static_cast<std::size_t>(count)});
-  descriptors.with<GraphRecord>(descriptor, [&](GraphRecord& graph) { graph.problem = problem; });
+  TensorIds ids{};
+  if (count == 1) {
+    descriptors.with<OperationRecord>(operations[0], [&ids](const OperationRecord& operation) {
+      if (operation.x && operation.w && operation.y) {
+        ids = {operation.x->id, operation.w->id, operation.y->id};
+      }
+    });
+  }
+  descriptors.with<GraphRecord>(descriptor, [&](GraphRecord& graph) {
+    graph.problem = problem;
+    graph.ids = ids;
+  });
 }
 
 void note(GraphRecord& graph,
@@ -394,6 +405,12 @@ void note_attribute(Descriptors& descriptors,
       note(*heuristics, name, type, values);
     } else if (auto* graph = std::get_if<GraphRecord>(&record)) {
       note(*graph, name, type, values);
+    } else if (auto* plan = std::get_if<PlanRecord>(&record)) {
+      if (name == CUDNN_ATTR_EXECUTION_PLAN_HANDLE) {
+        std::memcpy(&plan->handle, values, sizeof plan->handle);
+      } else {
+        plan->strange = true;
+      }
     } else if (auto* properties = std::get_if<DevicePropertiesRecord>(&record)) {
       if (name == CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION) {
         properties->json.assign(static_cast<const char*>(values), static_cast<std::size_t>(count));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/plan_file.h"
 #include "core/problem.h"
 #include "libclient/client.h"
 
@@ -23,6 +24,8 @@
 namespace reformer::shim {
 
 inline constexpr std::size_t kMaxTensorDims = 8;
+// Names of an application's tensors: image, filter and output.
+using TensorIds = std::array<std::int64_t, 3>;
 
 // `strange` anywhere: an attribute that changes the problem in a way that a core::Problem cannot
 // say. The graph then passes through untouched.
@@ -91,7 +94,8 @@ struct GraphRecord {
   cudnnHandle_t handle = nullptr;  // null where it was made without one
   bool strange = false;
   std::optional<core::Problem>
-      problem;  // if it is understood: one convolution, perhaps with others
+      problem;      // if it is understood: one convolution, perhaps with others
+  TensorIds ids{};  // of a convolution alone
 };
 struct DevicePropertiesRecord {
   std::shared_ptr<Kept> kept;  // once an answer needs it
@@ -144,6 +148,10 @@ struct Served {
   Trials* trials = nullptr;
   std::shared_ptr<Kept> graph;
   std::shared_ptr<Kept> device_properties;  // may be null
+  // Of the application's tensors and graph, for plans that are loaded; no names where others are
+  // fused with the convolution, no handle where it is for a GPU that is not here.
+  std::optional<TensorIds> ids;
+  cudnnHandle_t handle = nullptr;
   // Where no entry passes a filter that the application may apply, cuDNN's own list follows behind:
   // at most so many entries of it.
   std::int64_t following = 0;
@@ -159,7 +167,17 @@ struct HeuristicsRecord {
   bool strange = false;
   std::shared_ptr<Served> served;  // set while the real Finalize is being skipped
 };
+// A configuration of an engine that is compiled at run time, as an answer gave it out: enough to
+// look for a plan of it that somebody has compiled before.
+struct CompiledEntry {
+  core::KeyHash key;
+  core::EngineConfig config;
+  TensorIds ids{};
+  cudnnHandle_t handle = nullptr;  // of the graph
+};
 struct ConfigurationRecord {
+  std::shared_ptr<Kept> kept;                     // once a plan needs it
+  std::shared_ptr<const CompiledEntry> compiled;  // null: it needs no compiler, or is not known
   // Set in a configuration that the application has been given and that is not built yet: it is
   // built when it is first used, and those who use it meanwhile wait for that.
   std::shared_ptr<Served> pending;
@@ -167,9 +185,20 @@ struct ConfigurationRecord {
   bool filled = false;    // by an answer, or by cuDNN's own
   client::UseCounter* counter = nullptr;
 };
+// What a plan is to be loaded from in place of being built. The application has set its
+// configuration, and cuDNN has not been told yet: a plan is made from the one or the other.
+struct LoadablePlan {
+  std::shared_ptr<Kept> configuration;
+  core::StoredPlan stored;
+  TensorIds ids{};
+  cudnnHandle_t handle = nullptr;  // of the graph, where the plan itself is given none
+};
 struct PlanRecord {
   client::UseCounter* counter = nullptr;
   std::uint64_t executions = 0;
+  cudnnHandle_t handle = nullptr;
+  bool strange = false;  // it has been told more than its handle
+  std::unique_ptr<LoadablePlan> loadable;
 };
 
 using Record = std::variant<std::monostate,
@@ -239,6 +268,24 @@ class Descriptors {
   }
   std::array<Shard, kShards> shards_;
 };
+
+// Keeps the application's descriptor from being destroyed while the answer needs it.
+template <typename Kind>
+[[nodiscard]] std::shared_ptr<Kept> keep(Descriptors& descriptors,
+                                         cudnnBackendDescriptor_t descriptor) {
+  std::shared_ptr<Kept> kept;
+  descriptors.with<Kind>(descriptor, [&kept](const Kind& record) { kept = record.kept; });
+  if (kept == nullptr) {
+    auto fresh = std::make_shared<Kept>(descriptor);  // not under the lock
+    descriptors.with<Kind>(descriptor, [&](Kind& record) {
+      if (record.kept == nullptr) {
+        record.kept = std::move(fresh);
+      }
+      kept = record.kept;
+    });
+  }
+  return kept;
+}
 
 // The record to begin a new descriptor with; monostate for kinds that do not matter.
 [[nodiscard]] Record record_for(cudnnBackendDescriptorType_t type);

@@ -22,6 +22,10 @@ std::shared_ptr<Served> served_by(Session& session, cudnnBackendDescriptor_t heu
   return served;
 }
 
+bool is_of_plans(cudnnBackendAttributeName_t name) {
+  return name >= CUDNN_ATTR_EXECUTION_PLAN_HANDLE && name < CUDNN_ATTR_INTERMEDIATE_INFO_UNIQUE_ID;
+}
+
 // What must outlive the application's interest in a descriptor, if others still need it.
 std::shared_ptr<Kept> let_go(Record& record) {
   if (auto* graph = std::get_if<GraphRecord>(&record)) {
@@ -29,6 +33,9 @@ std::shared_ptr<Kept> let_go(Record& record) {
   }
   if (auto* properties = std::get_if<DevicePropertiesRecord>(&record)) {
     return std::move(properties->kept);
+  }
+  if (auto* configuration = std::get_if<ConfigurationRecord>(&record)) {
+    return std::move(configuration->kept);
   }
   return nullptr;
 }
@@ -93,6 +100,7 @@ __attribute__((destructor)) void report_at_exit() {
 }  // namespace reformer::shim
 
 using reformer::shim::assisted;
+using reformer::shim::is_of_plans;
 using reformer::shim::real_cudnn;
 using reformer::shim::RealCudnn;
 using reformer::shim::Session;
@@ -137,8 +145,17 @@ EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descripto
                                               const void* values) {
   SERVED_OR_PASS_ON(cudnnBackendSetAttribute, descriptor, name, type, count, values);
   if (name == CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG && count == 1 && values != nullptr) {
+    const bool put_off = assisted([&](Session& session) {
+      const auto configuration = *static_cast<const cudnnBackendDescriptor_t*>(values);
+      session.build_pending(*real, configuration);
+      return session.put_off_configuration(*real, descriptor, configuration);
+    });
+    if (put_off) {
+      return CUDNN_STATUS_SUCCESS;
+    }
+  } else if (is_of_plans(name) && name != CUDNN_ATTR_EXECUTION_PLAN_HANDLE) {
     (void)assisted([&](Session& session) {
-      session.build_pending(*real, *static_cast<const cudnnBackendDescriptor_t*>(values));
+      session.give_configuration(*real, descriptor);
       return true;
     });
   }
@@ -154,8 +171,9 @@ EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descripto
 
 EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
   SERVED_OR_PASS_ON(cudnnBackendFinalize, descriptor);
-  const bool answered =
-      assisted([&](Session& session) { return session.answer(*real, descriptor); });
+  const bool answered = assisted([&](Session& session) {
+    return session.answer(*real, descriptor) || session.load(*real, descriptor);
+  });
   return answered ? CUDNN_STATUS_SUCCESS : real->finalize(descriptor);
 }
 
@@ -169,6 +187,10 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const des
   const bool answered = assisted([&](Session& session) {
     if (name >= CUDNN_ATTR_ENGINECFG_ENGINE && name <= CUDNN_ATTR_ENGINECFG_SHARED_MEMORY_USED) {
       session.build_pending(*real, descriptor);
+      return false;
+    }
+    if (is_of_plans(name)) {
+      session.give_configuration(*real, descriptor);
       return false;
     }
     return reformer::shim::get_results(

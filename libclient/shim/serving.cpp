@@ -23,23 +23,6 @@ bool covers_filters(const Served& served, const core::Problem& problem) {
                              });
 }
 
-// Keeps the application's descriptor from being destroyed while the answer needs it.
-template <typename Kind>
-std::shared_ptr<Kept> keep(Descriptors& descriptors, cudnnBackendDescriptor_t descriptor) {
-  std::shared_ptr<Kept> kept;
-  descriptors.with<Kind>(descriptor, [&kept](const Kind& record) { kept = record.kept; });
-  if (kept == nullptr) {
-    auto fresh = std::make_shared<Kept>(descriptor);  // not under the lock
-    descriptors.with<Kind>(descriptor, [&](Kind& record) {
-      if (record.kept == nullptr) {
-        record.kept = std::move(fresh);
-      }
-      kept = record.kept;
-    });
-  }
-  return kept;
-}
-
 // Finalises the real query after all, so that its entries can follow; how many there are at most.
 std::int64_t finalize_own_list(const RealCudnn& real, cudnnBackendDescriptor_t heuristics) {
   std::int64_t count = 0;
@@ -122,9 +105,11 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
   }
   std::optional<core::Problem> problem;
   cudnnHandle_t handle = nullptr;
+  TensorIds ids{};
   descriptors_.with<GraphRecord>(heuristics->graph, [&](const GraphRecord& graph) {
     problem = graph.strange ? std::nullopt : graph.problem;
     handle = graph.handle;
+    ids = graph.ids;
   });
   const auto context = !problem ? std::nullopt
                        : heuristics->device_properties != nullptr
@@ -138,6 +123,8 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
     client_->flush_if_due(kReportInterval);
     return false;
   }
+  served->ids = problem->fusion == 0 ? std::optional(ids) : std::nullopt;
+  served->handle = heuristics->device_properties == nullptr ? handle : nullptr;
   // A measured answer holds something for each filter that any candidate passes; a predicted one
   // knows only the configurations that the model has seen.
   const bool complete = answer->decision.source == core::Source::kMeasured;
@@ -175,6 +162,7 @@ std::optional<std::int64_t> Session::fetch(const RealCudnn& real,
     fresh.filled = true;
     fresh.entry = offered[place];
     fresh.counter = counter_of(*served, fresh.entry);
+    fresh.compiled = compiled_entry(*served, fresh.entry);
     if (place > 0) {
       fresh.pending = served;
     }
@@ -197,6 +185,16 @@ std::optional<std::int64_t> Session::fetch(const RealCudnn& real,
 client::UseCounter* Session::counter_of(const Served& served, std::size_t entry) {
   return client_->use_counter(
       served.context, served.answer->key, served.answer->decision.entries[entry].config);
+}
+
+std::shared_ptr<const CompiledEntry> Session::compiled_entry(const Served& served,
+                                                             std::size_t entry) {
+  const core::DecisionEntry& wanted = served.answer->decision.entries[entry];
+  const bool compiled =
+      (wanted.behavior_notes & core::behavior_note::kRuntimeCompilation) != 0 && served.ids;
+  return compiled ? std::make_shared<const CompiledEntry>(CompiledEntry{
+                        served.answer->key, wanted.config, *served.ids, served.handle})
+                  : nullptr;
 }
 
 void Session::build_pending(const RealCudnn& real, cudnnBackendDescriptor_t configuration) {
@@ -224,10 +222,12 @@ void Session::build_pending(const RealCudnn& real, cudnnBackendDescriptor_t conf
   }
   (void)fill_configuration(real, *served, entry, configuration);
   client::UseCounter* counter = counter_of(*served, entry);
+  auto compiled = compiled_entry(*served, entry);
   std::shared_ptr<Served> built;  // what it kept is let go of outside the record's lock
   descriptors_.with<ConfigurationRecord>(configuration, [&](ConfigurationRecord& record) {
     built.swap(record.pending);
     record.counter = counter;
+    record.compiled.swap(compiled);
   });
 }
 

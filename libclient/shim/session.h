@@ -67,6 +67,15 @@ class Session {
   // To be called before anything is done with a configuration: builds it if that was put off. One
   // that cuDNN refuses becomes the list's first, which it has accepted.
   void build_pending(const RealCudnn& real, cudnnBackendDescriptor_t configuration);
+  // The application gives a plan its configuration. True: somebody has compiled that plan before,
+  // so cuDNN is not told yet.
+  bool put_off_configuration(const RealCudnn& real,
+                             cudnnBackendDescriptor_t plan,
+                             cudnnBackendDescriptor_t configuration);
+  // Before anything else is done with a plan whose configuration was put off: cuDNN is told.
+  void give_configuration(const RealCudnn& real, cudnnBackendDescriptor_t plan);
+  // Finalises such a plan by loading it. False: it is cuDNN's to finalise.
+  bool load(const RealCudnn& real, cudnnBackendDescriptor_t plan);
   // cuDNN has filled these itself.
   void note_filled(std::span<const cudnnBackendDescriptor_t> configurations);
   // Whether anything has been put into it: cuDNN does not fill a configuration twice.
@@ -91,7 +100,10 @@ class Session {
 
  private:
   Session(Mode mode, std::unique_ptr<client::Client> client)
-      : mode_(mode), client_(std::move(client)), contexts_(*client_, descriptors_) {}
+      : mode_(mode),
+        client_(std::move(client)),
+        plans_(core::plans_path(client_->socket_path())),
+        contexts_(*client_, descriptors_) {}
   static Session* make();
   // Around a fork: a child must not inherit a lock that a thread of its parent was holding.
   void lock();
@@ -105,6 +117,8 @@ class Session {
   bool offer_entries(const RealCudnn& real, Served& served);
   void note_refusal(const Served& served, std::size_t entry);
   client::UseCounter* counter_of(const Served& served, std::size_t entry);
+  static std::shared_ptr<const CompiledEntry> compiled_entry(const Served& served,
+                                                             std::size_t entry);
   [[nodiscard]] bool may_serve(const core::Decision& decision) const;
   // The lock of an answered query. Taken before any other; some queries share one.
   std::mutex& building(const Served& served) {
@@ -113,6 +127,7 @@ class Session {
 
   const Mode mode_;
   const std::unique_ptr<client::Client> client_;
+  const std::string plans_;  // folder of those that were compiled before
   std::array<std::mutex, 32> building_;
   Descriptors descriptors_;
   Contexts contexts_;

@@ -1,5 +1,6 @@
 // The shim over a fake cuDNN, which fails and lies; and an application that forks, ends, and loses
 // its plugin or its daemon.
+#include "daemon/plan_store.h"
 #include "tests/daemon/running_daemon.h"
 #include "tests/libclient/fake_daemon.h"
 #include "tests/sanitized.h"
@@ -85,6 +86,23 @@ core::Decision rarely_listed(const core::Context&, const core::Problem& problem)
   if (problem.x.type == core::DataType::kBf16) {
     decision.entries[1].behavior_notes |= core::behavior_note::kFarBehind;
   }
+  return decision;
+}
+
+// As the scenario "compiled_plans" has it.
+core::StoredPlan plan_of(const core::KeyHash& key, const core::EngineConfig& config) {
+  return {
+      key,
+      config,
+      R"({"cudnnVersion":91900,"operationGraph":{"tensors":[{"name":"119","dim":[64,32,3,3]},)"
+      R"({"name":"120"},{"name":"121"}],"nodes":[{"alpha":1.0,"X":"120","W":"119","Y":"121"}]},)"
+      R"("GPUProfile":{"multiProcessorCount":132,"cudaDeviceId":0,"deviceVer":900,)"
+      R"("driverVer":13000,"deviceName":"NVIDIA H200"},"engine":{"engineId":1,)"
+      R"("payload":{"kernels":[{"cubin":"f0VM"}]}}})"};
+}
+core::Decision compiled(const core::Context&, const core::Problem&) {
+  core::Decision decision = decide(core::Source::kMeasured);
+  decision.entries[0].behavior_notes = core::behavior_note::kRuntimeCompilation;
   return decision;
 }
 
@@ -188,6 +206,23 @@ BOOST_AUTO_TEST_CASE(executions_are_put_between_events_rarely) {
 }
 BOOST_AUTO_TEST_CASE(an_answer_that_begins_with_what_is_rarely_listed_is_tried) {
   BOOST_TEST(run_scenario("rarely_listed", rarely_listed).exit_code == 0);
+}
+BOOST_AUTO_TEST_CASE(a_plan_that_was_compiled_before_is_loaded) {
+  const TemporaryFolder folder;
+  const std::string socket = folder.file("socket");
+  auto store = reformer::daemon::PlanStore::open(folder.file("plans"), 1 << 20);
+  BOOST_REQUIRE(store);
+  BOOST_REQUIRE((*store)->link(socket));
+  FakeDaemon daemon(
+      socket, Behaviour::kAnswer, [&](const core::Context& context, const core::Problem& problem) {
+        const core::Decision decision = compiled(context, problem);
+        if (problem.x.dims[0] != 2) {
+          const core::KeyHash key = core::hash_key({context, problem});
+          BOOST_TEST((*store)->put(plan_of(key, decision.entries[0].config)).ok());
+        }
+        return decision;
+      });
+  BOOST_TEST(run_application("compiled_plans", socket).exit_code == 0);
 }
 BOOST_AUTO_TEST_CASE(parent_and_child_of_a_fork_both_go_on) {
   BOOST_TEST(run_scenario("fork", measured).exit_code == 0);

@@ -175,6 +175,7 @@ int main(int argc, char** argv) {
       {"daemon", daemon_comes_and_goes},
       {"executions", executions_are_timed},
       {"rarely_listed", rarely_listed_entries},
+      {"compiled_plans", compiled_plans},
       {"refused", everything_is_refused},
       {"refused_configuration", a_refused_configuration},
       {"cancelled", a_thread_is_cancelled},

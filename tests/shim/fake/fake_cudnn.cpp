@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <string_view>
 
 namespace fake_cudnn {
 namespace {
@@ -13,7 +14,9 @@ struct alignas(64) Descriptor {
   cudnnBackendDescriptorType_t type{};
   bool finalised = false;
   std::int64_t engine = -1;
-  std::int64_t knobs = 0;      // a configuration takes no fewer than it was given before
+  std::int64_t knobs = 0;  // a configuration takes no fewer than it was given before
+  bool from_json = false;
+  bool spoilt = false;
   Descriptor* next = nullptr;  // while it is free
 };
 
@@ -35,6 +38,11 @@ bool fails(Function function) {
   }
   return the_state.failures-- > 0;
 }
+
+// Of the GPU of any handle.
+constexpr std::string_view kProfile =
+    R"({"multiProcessorCount":132,"cudaDeviceId":3,"deviceVer":900,"driverVer":13000,)"
+    R"("deviceName":"NVIDIA H200"})";
 
 std::int64_t said(std::int64_t truth) {
   return the_state.lies ? the_state.lie.load() : truth;
@@ -171,7 +179,16 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor,
     if (!configuration->finalised) {
       return CUDNN_STATUS_BAD_PARAM;
     }
+    at(descriptor)->spoilt |= at(descriptor)->from_json;
     at(descriptor)->engine = configuration->engine;
+  } else if (name == CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION) {
+    at(descriptor)->spoilt |= at(descriptor)->engine >= 0 || at(descriptor)->from_json;
+    at(descriptor)->from_json = true;
+    const std::lock_guard lock(mutex);
+    std::array<char, 4096>& json = the_state.json;
+    const std::size_t length = std::min(json.size() - 1, static_cast<std::size_t>(count));
+    std::copy_n(static_cast<const char*>(values), length, json.begin());
+    json[length] = '\0';
   }
   return CUDNN_STATUS_SUCCESS;
 }
@@ -192,6 +209,11 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
       ::usleep(static_cast<useconds_t>(the_state.slow_configuration_us));
     }
   }
+  if (at(descriptor)->spoilt || (at(descriptor)->from_json && the_state.refuses_json)) {
+    at(descriptor)->spoilt = true;
+    return CUDNN_STATUS_BAD_PARAM;
+  }
+  the_state.loaded += at(descriptor)->from_json ? 1 : 0;
   at(descriptor)->finalised = true;
   return CUDNN_STATUS_SUCCESS;
 }
@@ -210,6 +232,12 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t descriptor,
     answered = values == nullptr || requested == 0
                    ? kOwnList
                    : fill(requested, static_cast<void* const*>(values));
+  }
+  if (name == CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION) {
+    answered = static_cast<std::int64_t>(kProfile.size());
+    std::copy_n(kProfile.begin(),
+                values == nullptr ? 0 : static_cast<std::size_t>(std::min(requested, answered)),
+                static_cast<char*>(values));
   }
   if (count != nullptr) {
     *count = said(answered);

@@ -11,7 +11,8 @@
 //
 // Its own list for a heuristics query is kOwnList engines from kOwnEngine on. It refuses engines
 // from State::refused on, and a configuration that was given knobs takes no fewer of them
-// afterwards, as cuDNN's.
+// afterwards, as cuDNN's. A plan is made of a configuration or of a serialised plan: one that was
+// given both, or a serialised plan that is refused, is of no use any more.
 namespace fake_cudnn {
 
 inline constexpr std::int64_t kOwnList = 12;
@@ -43,6 +44,9 @@ struct State {
   std::atomic<std::int64_t> refused{1000};              // engines from this one on
   std::atomic<std::int64_t> refused_configuration{-1};  // this engine's, when it has its knobs
   std::atomic<int> slow_configuration_us{0};            // so long its finalising takes
+  std::atomic<std::int64_t> loaded{0};                  // plans finalised from a serialised one
+  std::atomic<bool> refuses_json{false};
+  std::array<char, 4096> json{};  // the last one that was set
   // What is said where a number of results is asked for, in place of the truth.
   std::atomic<bool> lies{false};
   std::atomic<bool> lies_reading{false};  // the same of the older API's descriptors

@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -223,6 +224,91 @@ void rarely_listed_entries() {
   expect(use(Graph(3, CUDNN_DATA_FLOAT)).engines == f32, "the same for the life of the process");
   expect(use(Graph(5, CUDNN_DATA_FLOAT)).engines == Engines({2, 1, 2, 104}),
          "the first in the place of another that is refused");
+}
+
+// The first entry of each answer is of an engine that is compiled; a plan of it lies in the
+// daemon's folder for all problems but that of n = 2.
+void compiled_plans() {
+  State& state = *fake_cudnn_state();
+  cudnnHandle_t handle = nullptr;
+  (void)cudnnCreate(&handle);
+  const auto make = [&](std::int64_t n, auto with_plan, bool on_gpu = true) {
+    const Graph graph(n, CUDNN_DATA_HALF, on_gpu ? handle : nullptr);
+    Query query(graph, CUDNN_HEUR_MODE_A, 2, on_gpu ? nullptr : device_properties());
+    expect(query.fetch() == 2 && fake_cudnn_engine_of(query.configurations()[0]) == 1, "served");
+    const std::int64_t before = state.loaded;
+    with_plan(query);
+    return state.loaded - before;
+  };
+  const auto is_planned = [&](Query& query) {
+    expect(plan(query.configurations()[0], handle) == CUDNN_STATUS_SUCCESS, "a plan");
+  };
+  expect(make(1, is_planned) == 2, "loaded on trial and for good");
+  const std::string_view json = state.json.data();
+  for (const char* part : {R"("name":"1016")",
+                           R"("X":"1016")",
+                           R"("name":"64003")",
+                           R"("W":"64003")",
+                           R"("Y":"1016")",
+                           R"("cudaDeviceId":3)",
+                           R"("cubin":"f0VM")"}) {
+    expect(json.find(part) != json.npos, std::string("the plan says ") + part);
+  }
+  expect(make(2, is_planned) == 0, "there is none");
+  expect(make(1,
+              [&](Query& query) {
+                expect(plan(query.configurations()[1], handle) == CUDNN_STATUS_SUCCESS,
+                       "the second");
+              }) == 0,
+         "of another configuration");
+  const auto is_planned_without_handle = [](Query& query) {
+    expect(plan(query.configurations()[0]) == CUDNN_STATUS_SUCCESS, "a plan without a handle");
+  };
+  expect(make(1, is_planned_without_handle) == 2, "the graph's handle is enough");
+  expect(make(1, is_planned_without_handle, false) == 0, "for a GPU that is not here");
+  // The application's configuration is gone when its plan turns out not to be loadable.
+  state.refuses_json = true;
+  const std::int64_t live = state.live;
+  expect(make(3,
+              [&](Query& query) {
+                cudnnBackendDescriptor_t made = nullptr;
+                cudnnBackendDescriptor_t& configuration = query.configurations()[0];
+                (void)cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &made);
+                (void)cudnnBackendSetAttribute(
+                    made, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+                (void)cudnnBackendSetAttribute(made,
+                                               CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
+                                               CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                               1,
+                                               &configuration);
+                (void)cudnnBackendDestroyDescriptor(std::exchange(configuration, nullptr));
+                expect(cudnnBackendFinalize(made) == CUDNN_STATUS_SUCCESS, "built after all");
+                (void)cudnnBackendDestroyDescriptor(made);
+              }) == 0,
+         "cuDNN refuses what is stored");
+  expect(state.live == live, "nothing is left behind");
+  state.refuses_json = false;
+  // What is asked of a plan before it is finalised is cuDNN's to answer.
+  expect(make(1,
+              [&](Query& query) {
+                cudnnBackendDescriptor_t made = nullptr;
+                std::int64_t workspace = 0;
+                (void)cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &made);
+                (void)cudnnBackendSetAttribute(made,
+                                               CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
+                                               CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                               1,
+                                               query.configurations().data());
+                (void)cudnnBackendGetAttribute(made,
+                                               CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                                               CUDNN_TYPE_INT64,
+                                               1,
+                                               nullptr,
+                                               &workspace);
+                expect(cudnnBackendFinalize(made) == CUDNN_STATUS_SUCCESS, "built by cuDNN");
+                (void)cudnnBackendDestroyDescriptor(made);
+              }) == 0,
+         "cuDNN was told of the configuration");
 }
 
 // The first entry has fewer knobs than the one that it stands in for.

@@ -9,6 +9,7 @@ void end_during_a_query(bool at_once);  // another thread waits for the daemon
 void daemon_comes_and_goes();           // a line on stdin when it is gone, and when it is back
 void executions_are_timed();            // by events of the fake driver
 void rarely_listed_entries();           // are tried where an answer begins with them
+void compiled_plans();                  // are loaded where they are stored
 void a_refused_configuration();         // becomes the first entry
 void threads_share_a_configuration();   // which is built when the first of them uses it
 void an_unusable_descriptor();          // in the place of the first configuration

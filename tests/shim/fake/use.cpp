@@ -176,7 +176,9 @@ Query::~Query() {
     (void)cudnnBackendDestroyDescriptor(query_);
   }
   for (const cudnnBackendDescriptor_t configuration : configurations_) {
-    (void)cudnnBackendDestroyDescriptor(configuration);
+    if (configuration != nullptr) {
+      (void)cudnnBackendDestroyDescriptor(configuration);
+    }
   }
 }
 
@@ -191,7 +193,7 @@ std::int64_t Query::fetch() {
   return ok(status_) ? filled : -1;
 }
 
-cudnnStatus_t plan(cudnnBackendDescriptor_t configuration) {
+cudnnStatus_t plan(cudnnBackendDescriptor_t configuration, cudnnHandle_t handle) {
   cudnnBackendDescriptor_t made = nullptr;
   cudnnStatus_t status =
       cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &made);
@@ -203,6 +205,10 @@ cudnnStatus_t plan(cudnnBackendDescriptor_t configuration) {
                                     CUDNN_TYPE_BACKEND_DESCRIPTOR,
                                     1,
                                     &configuration);
+  if (handle != nullptr && ok(status)) {
+    status = cudnnBackendSetAttribute(
+        made, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+  }
   status = ok(status) ? cudnnBackendFinalize(made) : status;
   status = ok(status) ? cudnnBackendExecute(nullptr, made, nullptr) : status;
   (void)cudnnBackendDestroyDescriptor(made);

@@ -56,7 +56,7 @@ class Query {
   cudnnStatus_t status_;
 };
 // Makes a plan of a configuration and executes it.
-cudnnStatus_t plan(cudnnBackendDescriptor_t configuration);
+cudnnStatus_t plan(cudnnBackendDescriptor_t configuration, cudnnHandle_t handle = nullptr);
 
 // What an application got from one heuristics query.
 struct Got {

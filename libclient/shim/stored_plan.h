@@ -1,0 +1,38 @@
+#pragma once
+
+#include "core/plan_file.h"
+#include "libclient/shim/descriptors.h"
+#include "libclient/shim/libcudnn.h"
+
+#include <cudnn.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+// Loading a plan that another process has compiled (docs/shim.md).
+namespace reformer::shim {
+
+// The plan as cuDNN would have serialised it in the application: with its names of the tensors, and
+// on its GPU, which `gpu_profile` (JSON, of CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR) describes. Empty
+// where it is not of that engine and cuDNN version, not for such a GPU, or not understood.
+[[nodiscard]] std::optional<std::string> adapt_plan(const core::StoredPlan& plan,
+                                                    const TensorIds& ids,
+                                                    const std::string& gpu_profile,
+                                                    std::int64_t cudnn_version);
+
+// cuDNN's description of the GPU that the handle is of; empty if it gives none.
+[[nodiscard]] std::string gpu_profile_of(const RealCudnn& real, cudnnHandle_t handle);
+
+// Finalises the application's plan descriptor, to which nothing but perhaps the handle has been
+// given, from `json`. A descriptor that cuDNN has refused a serialised plan for is of no use any
+// more, so one of the shim's own is tried first: false, and `plan` as it was, where that fails.
+// `has_handle`: the application has given the plan its handle. (With cuDNN 9 it need not: a graph's
+// is enough, but not for loading.)
+[[nodiscard]] bool load_plan(const RealCudnn& real,
+                             cudnnHandle_t handle,
+                             bool has_handle,
+                             cudnnBackendDescriptor_t plan,
+                             const std::string& json);
+
+}  // namespace reformer::shim
