@@ -49,7 +49,7 @@ def jax_config(dtype, train, batch, size, **more):
 RUNS = ('plain', 'benchmark', 'cold', 'verified', 'frozen', 'frozen2', 'uncontrolled', 'plain2')
 UNMEASURED = ('plain', 'benchmark', 'cold')  # made first
 TORCH = ('plain', 'benchmark', 'cold', 'verified', 'frozen', 'plain2')
-DEPTHWISE = ('plain', 'benchmark', 'cold', 'verified', 'plain2')
+DEPTHWISE = ('plain', 'benchmark', 'cold', 'verified', 'frozen', 'plain2')
 JAX = ('plain', 'cold', 'verified', 'frozen', 'plain2')
 SETS = {
     'smoke': [
