@@ -42,7 +42,9 @@ bool Session::put_off_configuration(const RealCudnn& real,
   bool plain = false;
   descriptors_.with<PlanRecord>(plan,
                                 [&plain](const PlanRecord& record) { plain = !record.strange; });
-  if (compiled == nullptr || !plain) {
+  // Whoever replays wants the bits of another run, which may have compiled for itself: the worker's
+  // compiler (NVRTC) need not be the application's.
+  if (compiled == nullptr || !plain || mode_ == Mode::kReplay) {
     return false;
   }
   auto stored = client::read_plan(plans_, compiled->key, compiled->config);

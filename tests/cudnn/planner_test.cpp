@@ -136,4 +136,58 @@ BOOST_AUTO_TEST_CASE(an_unknown_engine_has_no_knob_space) {
   BOOST_TEST(!make_planner()->explore(small(), 9999, 40));
 }
 
+// Times are invented, and so is what is compiled at run time: that cannot be built without a GPU.
+BOOST_AUTO_TEST_CASE(plans_are_kept_of_compiled_engines_that_win_for_somebody) {
+  auto all = make_planner()->enumerate(small(), {}, {});
+  BOOST_REQUIRE(all);
+  core::Record record;
+  record.key.problem = small();
+  for (const cudnn::Planned& planned : all->candidates) {
+    if (planned.plan != nullptr && record.candidates.size() < 8) {
+      record.candidates.push_back(planned.candidate);
+    }
+  }
+  BOOST_REQUIRE(record.candidates.size() == 8U);
+  const auto set = [&](std::size_t place, float time_us, bool compiled, std::uint32_t numerical) {
+    core::Candidate& candidate = record.candidates[place];
+    candidate.time_us = time_us;
+    candidate.numerical_notes = numerical;
+    candidate.behavior_notes = compiled ? core::behavior_note::kRuntimeCompilation : 0;
+  };
+  const auto kept = [&] {
+    std::vector<core::EngineConfig> configs;
+    for (const core::StoredPlan& plan : cudnn::plans_to_keep(record, *all)) {
+      BOOST_TEST((plan.key == core::hash_key(record.key)));
+      const std::string engine = "\"engineId\":" + std::to_string(plan.config.engine()) + ",";
+      BOOST_TEST(plan.json.find(engine) != plan.json.npos);
+      configs.push_back(plan.config);
+    }
+    return configs;
+  };
+  using Configs = std::vector<core::EngineConfig>;
+  const auto config = [&](std::size_t place) { return record.candidates[place].config; };
+  for (std::size_t place = 0; place < 8; ++place) {
+    set(place, 10, false, 0);
+  }
+  BOOST_TEST((kept() == Configs{}));
+  set(1, 11, true, 0);
+  BOOST_TEST((kept() == Configs{}), "slower than what needs no compiler");
+  set(1, 9, true, 0);
+  set(2, 8, true, 0);
+  BOOST_TEST((kept() == Configs{config(2), config(1)}), "the fastest first");
+  for (std::size_t place : {0, 3, 4, 5, 6, 7}) {
+    set(place, 5, false, core::numerical_note::kTensorCore);
+  }
+  BOOST_TEST((kept() == Configs{config(2), config(1)}), "for those who refuse tensor cores");
+  set(1, 9, true, core::numerical_note::kTensorCore);
+  BOOST_TEST((kept() == Configs{config(2)}));
+  for (std::size_t place = 1; place < 8; ++place) {
+    set(place, 3, true, 0);
+  }
+  BOOST_TEST(kept().size() == 3U);
+  record.candidates[1].time_us = core::kNoTime;
+  record.candidates.resize(2);
+  BOOST_TEST((kept() == Configs{}), "what has no time");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -223,6 +223,10 @@ BOOST_AUTO_TEST_CASE(a_plan_that_was_compiled_before_is_loaded) {
         return decision;
       });
   BOOST_TEST(run_application("compiled_plans", socket).exit_code == 0);
+  auto variables = environment(socket);
+  variables["REFORMER_MODE"] = "replay";
+  BOOST_TEST(run_program("timeout 60 " FAKE_APPLICATION " compiles_itself", variables).exit_code ==
+             0);
 }
 BOOST_AUTO_TEST_CASE(parent_and_child_of_a_fork_both_go_on) {
   BOOST_TEST(run_scenario("fork", measured).exit_code == 0);

@@ -176,6 +176,7 @@ int main(int argc, char** argv) {
       {"executions", executions_are_timed},
       {"rarely_listed", rarely_listed_entries},
       {"compiled_plans", compiled_plans},
+      {"compiles_itself", compiles_itself},
       {"refused", everything_is_refused},
       {"refused_configuration", a_refused_configuration},
       {"cancelled", a_thread_is_cancelled},

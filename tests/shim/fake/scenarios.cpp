@@ -311,6 +311,16 @@ void compiled_plans() {
          "cuDNN was told of the configuration");
 }
 
+void compiles_itself() {
+  cudnnHandle_t handle = nullptr;
+  (void)cudnnCreate(&handle);
+  const Graph graph(1, CUDNN_DATA_HALF, handle);
+  Query query(graph, CUDNN_HEUR_MODE_A, 2, nullptr);
+  expect(query.fetch() == 2 && fake_cudnn_engine_of(query.configurations()[0]) == 1, "served");
+  expect(plan(query.configurations()[0], handle) == CUDNN_STATUS_SUCCESS, "a plan");
+  expect(fake_cudnn_state()->loaded == 0, "built by cuDNN");
+}
+
 // The first entry has fewer knobs than the one that it stands in for.
 void a_refused_configuration() {
   fake_cudnn_state()->refused_configuration = 3;
