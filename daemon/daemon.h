@@ -133,9 +133,15 @@ class Daemon final : public LiveDaemon {
       const core::Problem& problem,
       const core::Constraints& constraints,
       std::size_t max_entries) const;
-  void choose_library(const PendingAnswer& pending, storage::QueuedJob& job) const;
+  // Which library measures what a client of that user asked for, who has loaded `named`.
+  void choose_library(std::uint32_t uid, const std::string& named, storage::QueuedJob& job) const;
   void enqueue(const PendingAnswer& pending, std::size_t index, const core::Decision& answer);
   void flush_uses();
+  // An application has compiled what is measured: it was imported, or its plan had to go. It is
+  // measured again, once in the daemon's life, so that the next one can load the plan.
+  void look_for_plan(const Client& client,
+                     const ClientContext& context,
+                     const core::wire::Use& use);
 
   // verification.cpp
   void on_record(core::Record record, const VerificationQueue::Pick& pick);  // loop
@@ -200,6 +206,7 @@ class Daemon final : public LiveDaemon {
   // What clients named, with the file that it leads to and that only root can change.
   std::unordered_map<std::string, std::string> trusted_libraries_;
   std::unordered_map<core::KeyHash, storage::UseStatistics, core::KeyHasher> pending_uses_;
+  std::unordered_set<core::KeyHash, core::KeyHasher> looked_for_plan_;
   std::unordered_multimap<core::KeyHash, std::function<void(std::string)>, core::KeyHasher>
       waiting_;
   std::unordered_set<core::KeyHash, core::KeyHasher> forced_;

@@ -17,6 +17,7 @@ namespace wire = core::wire;
 
 constexpr std::size_t kMaxKnownContexts = 16;
 constexpr std::size_t kMaxPendingUses = 100000;
+constexpr std::size_t kMaxLookedForPlan = 100000;
 constexpr std::size_t kMaxTrustedLibraries = 256;
 constexpr std::uint64_t kHitsBetweenClocks = 16;  // of those that come together
 // What a problem of an unfinished query takes.
@@ -69,12 +70,12 @@ void Daemon::on_context(const ClientContext& context) {
 
 // What the worker that measures the job is to load, and as whom. Nothing in particular where the
 // client's user may not say so: any library of that version does.
-void Daemon::choose_library(const PendingAnswer& pending, storage::QueuedJob& job) const {
-  const std::string& named = pending.context.library;
+void Daemon::choose_library(std::uint32_t uid,
+                            const std::string& named,
+                            storage::QueuedJob& job) const {
   const auto& allowed = config_.allowed_libraries;
-  job.uid = pending.uid;
-  if (pending.uid == ::getuid() ||
-      std::find(allowed.begin(), allowed.end(), named) != allowed.end()) {
+  job.uid = uid;
+  if (uid == ::getuid() || std::find(allowed.begin(), allowed.end(), named) != allowed.end()) {
     job.library = named;
   } else if (const auto trusted = trusted_libraries_.find(named);
              trusted != trusted_libraries_.end()) {
@@ -324,7 +325,7 @@ void Daemon::enqueue(const PendingAnswer& pending,
   }
   storage::QueuedJob job;
   job.key = {pending.context.context, pending.query.problems[index]};
-  choose_library(pending, job);
+  choose_library(pending.uid, pending.context.library, job);
   job.gpu = pending.context.gpu;
   job.queued_at_s = std::time(nullptr);
   const double doubt = answer.source == core::Source::kAbstain ? 0.2 : 1 - answer.confidence;
@@ -359,9 +360,7 @@ void Daemon::finish_answer(PendingAnswer& pending) {
   }
 }
 
-void Daemon::on_report(Client& client,
-                       const ClientContext& /*context*/,
-                       const wire::Report& report) {
+void Daemon::on_report(Client& client, const ClientContext& context, const wire::Report& report) {
   ++counters_.reports;
   client.passed_through += report.passed_through;
   client.failures += report.failures;
@@ -371,7 +370,16 @@ void Daemon::on_report(Client& client,
   for (const wire::Use& use : report.uses) {
     counters_.uses += use.count;
     queue_->add_uses(use.key, use.count);
-    const bool known = answers_.measured(use.key, {}, 1).decision.has_value();
+    const auto known = answers_.measured(use.key, {}, core::kMaxDecisionEntries).decision;
+    const bool compiled =
+        known && std::ranges::any_of(known->entries, [&](const auto& entry) {
+          return entry.config == use.config &&
+                 (entry.behavior_notes & core::behavior_note::kRuntimeCompilation) != 0 &&
+                 entry.build_us > kLoadingUs;
+        });
+    if (compiled) {
+      look_for_plan(client, context, use);
+    }
     if (known && (pending_uses_.size() < kMaxPendingUses || pending_uses_.contains(use.key))) {
       auto& sum = pending_uses_[use.key];
       sum.executions += use.count;
@@ -380,6 +388,30 @@ void Daemon::on_report(Client& client,
         sum.in_application_us = use.gpu_us;
       }
     }
+  }
+}
+
+void Daemon::look_for_plan(const Client& client,
+                           const ClientContext& context,
+                           const wire::Use& use) {
+  if (plans_ == nullptr || !supervisor_->has_gpu() || !supervisor_->may_have_gpu(context.gpu) ||
+      looked_for_plan_.size() >= kMaxLookedForPlan || looked_for_plan_.contains(use.key)) {
+    return;
+  }
+  storage::QueuedJob job;
+  choose_library(client.uid, context.library, job);
+  job.gpu = context.gpu;
+  job.queued_at_s = std::time(nullptr);
+  job.predicted_gain_us = kLoadingUs;  // in each process
+  const bool taken = storage_->try_submit([this, job, hash = use.key]() mutable {
+    const auto record = database_->find_record(hash);
+    if (record && *record) {
+      job.key = (*record)->key;
+      loop_.post([this, job] { (void)queue_->add(job, job.queued_at_s); });
+    }
+  });
+  if (taken) {
+    looked_for_plan_.insert(use.key);
   }
 }
 

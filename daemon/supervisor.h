@@ -61,6 +61,7 @@ class Supervisor {
   // No more work; running measurements go back to the queue; workers are killed.
   void stop();
   [[nodiscard]] bool can_measure() const;  // whether there is a timer at all
+  [[nodiscard]] bool has_gpu() const { return gpu_ && recorded_.empty(); }  // not a replay
   // Whether a GPU of that ordinal (-1: any) can be there. Without device files: the first.
   [[nodiscard]] bool may_have_gpu(int gpu) const;
   [[nodiscard]] nlohmann::json describe() const;  // `workers` of the status request

@@ -163,6 +163,57 @@ greet; requests
   BOOST_TEST(plan->json == R"({"engine":57})");
 }
 
+// Imported, or its plan had to go: applications that use it compile it, until it is measured again.
+BOOST_AUTO_TEST_CASE(what_applications_compile_is_measured_once_more_for_its_plan) {
+  const auto all = arguments(R"sh(
+handle() {
+  slow='s/"build_us":2.0,"time_us":10,/"build_us":1000000,"time_us":10,/; s/"behavior_notes":\[\]/"behavior_notes":[0]/'
+  plans='{"config":"57:2=1","json":"{}"}'
+  [ "$channels" = 64 ] && plans=
+  printf '%s\n' '{"id":'"$id,$(sed "s/12345/$channels/g; $slow" record)"',"plans":['"$plans"']}'
+}
+greet; requests
+)sh",
+                             {"--expected-uses", "1000000000"});
+  const RunningDaemon daemon(folder, all);
+  TestClient client(daemon.socket());
+  for (const int channels : {64, 72}) {
+    std::string line = sample_line(channels, 10);
+    for (const auto& [from, to] :
+         {std::pair<std::string, std::string>{"2.0,\"time_us\":10,", "1000000,\"time_us\":10,"},
+          {"\"behavior_notes\":[]", "\"behavior_notes\":[0]"}}) {
+      line.replace(line.find(from), from.size(), to);
+    }
+    BOOST_REQUIRE(client.admin({{"request", "import"}, {"lines", {line}}})["stored"] == 1);
+    BOOST_TEST(eventually(
+        [&] { return client.query(sample_problem(channels)).source == core::Source::kMeasured; }));
+  }
+  const auto context =
+      client.ask<wire::ContextId>(wire::ContextMessage{recorded_context(), "", 0})->id;
+  const auto use = [&](int channels, const char* config) {
+    wire::Report report;
+    report.context_id = context;
+    const auto problem = core::parse_problem(sample_problem(channels)).value();
+    report.uses.push_back({core::hash_key({recorded_context(), problem}),
+                           1,
+                           core::kNoTime,
+                           core::parse_engine_config(config).value()});
+    client.send(report);
+    BOOST_REQUIRE(client.ask<wire::Pong>(wire::Ping{}).has_value());
+  };
+  use(72, "25");
+  use(64, "57:2=1");
+  BOOST_TEST(eventually([&] { return logged("ask 64") == 1; }));
+  use(72, "57:2=1");
+  BOOST_TEST(eventually([&] { return status(client)["plans"]["stored"] == 1; }));
+  BOOST_TEST(eventually([&] { return status(client)["queue"]["length"] == 0; }));
+  use(64, "57:2=1");  // that gave no plan
+  use(72, "57:2=1");  // that has one
+  BOOST_TEST(status(client)["queue"]["length"] == 0);
+  BOOST_TEST(logged("ask 72") == 1U);
+  BOOST_TEST(logged("ask") == 2U);
+}
+
 // As the unit file has it: the daemon is nobody, the library is root's, and its users are others.
 BOOST_AUTO_TEST_CASE(a_library_of_root_is_loaded_for_everyone_and_by_its_own_name) {
   if (::geteuid() != 0) {
