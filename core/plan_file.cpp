@@ -44,6 +44,7 @@ std::vector<std::byte> encode_plan_file(const StoredPlan& plan) {
     out.u8(byte);
   }
   encode(out, plan.config);
+  out.u64(plan.cuda_version);
   out.bytes(std::as_bytes(std::span(plan.json)));
   const std::uint64_t sum = XXH3_64bits(bytes.data() + kHeaderBytes, bytes.size() - kHeaderBytes);
   std::memcpy(bytes.data() + sizeof kMagic, &sum, sizeof sum);
@@ -68,7 +69,8 @@ Result<StoredPlan> decode_plan_file(std::span<const std::byte> bytes) {
   if (!in.ok() || !decode(in, plan.config)) {
     return corrupt("no key or configuration");
   }
-  if (in.remaining() == 0 || in.remaining() > kMaxPlanBytes) {
+  plan.cuda_version = in.u64();
+  if (!in.ok() || in.remaining() == 0 || in.remaining() > kMaxPlanBytes) {
     return corrupt("no plan, or one over 1 MiB");
   }
   plan.json.resize(in.remaining());

@@ -5,6 +5,7 @@
 #include "core/result.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +20,9 @@ namespace reformer::core {
 struct StoredPlan {
   KeyHash key;
   EngineConfig config;
+  // cudnnGetCudartVersion() of the cuDNN that serialised it: builds for several versions of CUDA
+  // have the same cuDNN version, and so the same key.
+  std::uint64_t cuda_version = 0;
   std::string json;
 };
 
@@ -30,8 +34,7 @@ inline constexpr std::size_t kMaxPlanBytes = std::size_t{1} << 20;  // of the JS
 // The folder of stored plans, beside a daemon's socket: "<socket>.plans".
 [[nodiscard]] std::string plans_path(std::string_view socket);
 
-// A whole file: "RFPLAN1\n", XXH3-64 of what follows (8 bytes), the key (16), the configuration
-// (docs/protocol.md), the JSON.
+// A whole file: docs/protocol.md.
 [[nodiscard]] std::vector<std::byte> encode_plan_file(const StoredPlan& plan);
 // Errors: kCorrupt.
 [[nodiscard]] Result<StoredPlan> decode_plan_file(std::span<const std::byte> bytes);

@@ -11,6 +11,7 @@ namespace reformer::cudnn {
 
 struct Functions {
   decltype(&::cudnnGetVersion) get_version = nullptr;
+  decltype(&::cudnnGetCudartVersion) get_cudart_version = nullptr;
   decltype(&::cudnnGetErrorString) get_error_string = nullptr;
   decltype(&::cudnnCreate) create = nullptr;
   decltype(&::cudnnDestroy) destroy = nullptr;

@@ -54,6 +54,7 @@ core::Result<std::shared_ptr<const Library>> Library::load(const std::string& pa
   }
   auto f = std::make_unique<Functions>();
   const bool complete = find(handle, "cudnnGetVersion", f->get_version) &&
+                        find(handle, "cudnnGetCudartVersion", f->get_cudart_version) &&
                         find(handle, "cudnnGetErrorString", f->get_error_string) &&
                         find(handle, "cudnnCreate", f->create) &&
                         find(handle, "cudnnDestroy", f->destroy) &&

@@ -29,23 +29,23 @@ void* Plan::descriptor() const {
   return impl_->plan.get();
 }
 
-core::Result<std::string> Plan::json() const {
+core::Status Plan::serialise(core::StoredPlan& stored) const {
   std::int64_t count = 0;
   cudnnStatus_t status = impl_->plan.get(
       CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, 0, count, nullptr);
-  std::string text;
   if (status == CUDNN_STATUS_SUCCESS && count > 0) {
-    text.resize(static_cast<std::size_t>(count));
+    stored.json.resize(static_cast<std::size_t>(count));
     status = impl_->plan.get(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
                              CUDNN_TYPE_CHAR,
-                             static_cast<std::int64_t>(text.size()),
                              count,
-                             text.data());
+                             count,
+                             stored.json.data());
   }
-  if (status != CUDNN_STATUS_SUCCESS || text.empty()) {
+  if (status != CUDNN_STATUS_SUCCESS || stored.json.empty()) {
     return core::make_error(core::ErrorCode::kUnsupported, "cuDNN does not serialise the plan");
   }
-  return text;
+  stored.cuda_version = impl_->library->functions().get_cudart_version();
+  return core::ok_status();
 }
 
 std::vector<core::StoredPlan> plans_to_keep(const core::Record& measured,
@@ -76,11 +76,10 @@ std::vector<core::StoredPlan> plans_to_keep(const core::Record& measured,
         enumeration.candidates.begin(), enumeration.candidates.end(), [&](const Planned& each) {
           return each.plan != nullptr && each.candidate.config == candidate->config;
         });
-    auto json = planned == enumeration.candidates.end()
-                    ? core::Result<std::string>(core::make_error(core::ErrorCode::kNotFound, ""))
-                    : planned->plan->json();
-    if (json && json->size() <= core::kMaxPlanBytes && kept.size() < kMost) {
-      kept.push_back({key, candidate->config, std::move(*json)});
+    core::StoredPlan stored{key, candidate->config, 0, {}};
+    if (planned != enumeration.candidates.end() && kept.size() < kMost &&
+        planned->plan->serialise(stored) && stored.json.size() <= core::kMaxPlanBytes) {
+      kept.push_back(std::move(stored));
     }
   }
   return kept;

@@ -28,8 +28,9 @@ class Plan {
 
   [[nodiscard]] std::int64_t workspace_bytes() const;
   [[nodiscard]] void* descriptor() const;  // cudnnBackendDescriptor_t
-  // As cuDNN serialises it, with the kernels that it compiled. Errors: kUnsupported.
-  [[nodiscard]] core::Result<std::string> json() const;
+  // As cuDNN serialises it, with the kernels that it compiled: cuda_version and json of `stored`.
+  // Errors: kUnsupported.
+  core::Status serialise(core::StoredPlan& stored) const;
 
  private:
   friend class Planner;

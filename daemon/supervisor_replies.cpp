@@ -64,8 +64,9 @@ std::vector<core::StoredPlan> plans_in(const json& reply, const core::KeyHash& k
   }
   for (const json& each : *list) {
     auto config = core::parse_engine_config(each.is_object() ? text_of(each, "config") : "");
-    if (config && plans.size() < kMost) {
-      plans.push_back({key, *config, text_of(each, "json")});
+    const auto cuda = each.is_object() ? each.find("cuda") : each.end();
+    if (config && cuda != each.end() && cuda->is_number_unsigned() && plans.size() < kMost) {
+      plans.push_back({key, *config, cuda->get<std::uint64_t>(), text_of(each, "json")});
     }
   }
   return plans;

@@ -175,7 +175,9 @@ std::string format_record(std::uint64_t id,
   if (!plans.empty()) {
     ordered_json list = ordered_json::array();
     for (const core::StoredPlan& plan : plans) {
-      list.push_back({{"config", core::format_engine_config(plan.config)}, {"json", plan.json}});
+      list.push_back({{"config", core::format_engine_config(plan.config)},
+                      {"cuda", plan.cuda_version},
+                      {"json", plan.json}});
     }
     line += ",\"plans\":" + dump(list);
   }

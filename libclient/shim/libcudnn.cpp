@@ -152,6 +152,7 @@ std::unique_ptr<RealCudnn> open_cudnn(const std::string& path) {
       !resolve(handle, "cudnnGetVersion", real->get_version)) {
     return nullptr;
   }
+  (void)resolve(handle, "cudnnGetCudartVersion", real->get_cudart_version);
   (void)resolve(handle, "cudnnGetStream", real->get_stream);
   (void)resolve(handle, "cudnnBackendPopulateCudaGraph", real->populate_graph);
   (void)resolve(handle, "cudnnBackendUpdateCudaGraph", real->update_graph);

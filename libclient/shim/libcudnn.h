@@ -21,6 +21,7 @@ struct RealCudnn {
   decltype(&::cudnnBackendExecute) execute = nullptr;
   decltype(&::cudnnGetVersion) get_version = nullptr;
   // Null where the library is too old to have it.
+  decltype(&::cudnnGetCudartVersion) get_cudart_version = nullptr;
   decltype(&::cudnnGetStream) get_stream = nullptr;
   decltype(&::cudnnBackendPopulateCudaGraph) populate_graph = nullptr;
   decltype(&::cudnnBackendUpdateCudaGraph) update_graph = nullptr;

@@ -80,11 +80,11 @@ bool Session::load(const RealCudnn& real, cudnnBackendDescriptor_t plan) {
   }
   // Without a handle it is for a GPU that is not here.
   cudnnHandle_t handle = own != nullptr ? own : loadable->handle;
-  const auto json = handle == nullptr ? std::nullopt
-                                      : adapt_plan(loadable->stored,
-                                                   loadable->ids,
-                                                   gpu_profile_of(real, handle),
-                                                   static_cast<std::int64_t>(real.get_version()));
+  const auto json =
+      handle == nullptr
+          ? std::nullopt
+          : adapt_plan(
+                loadable->stored, loadable->ids, gpu_profile_of(real, handle), build_of(real));
   if (json && load_plan(real, handle, own != nullptr, plan, *json)) {
     return true;
   }

@@ -74,7 +74,7 @@ bool same_kind(const Json& one, const Json& other) {
 std::optional<std::string> adapt_plan(const core::StoredPlan& plan,
                                       const TensorIds& ids,
                                       const std::string& gpu_profile,
-                                      std::int64_t cudnn_version) {
+                                      const CudnnBuild& build) {
   Json json = Json::parse(plan.json, nullptr, false);
   Json profile = Json::parse(gpu_profile, nullptr, false);
   if (!json.is_object() || !profile.is_object()) {
@@ -85,13 +85,18 @@ std::optional<std::string> adapt_plan(const core::StoredPlan& plan,
   const Json* index = engine == nullptr ? nullptr : member(*engine, "engineId");
   const auto graph = json.find("operationGraph");
   const auto known_profile = json.find(kProfile);
-  if (version == nullptr || *version != cudnn_version || index == nullptr ||
-      *index != plan.config.engine() || graph == json.end() || known_profile == json.end() ||
-      !same_kind(*known_profile, profile) || !rename_all(*graph, ids)) {
+  if (plan.cuda_version != build.cuda_version || version == nullptr || *version != build.version ||
+      index == nullptr || *index != plan.config.engine() || graph == json.end() ||
+      known_profile == json.end() || !same_kind(*known_profile, profile) ||
+      !rename_all(*graph, ids)) {
     return std::nullopt;
   }
   *known_profile = std::move(profile);
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+CudnnBuild build_of(const RealCudnn& real) {
+  return {real.get_version(), real.get_cudart_version != nullptr ? real.get_cudart_version() : 0};
 }
 
 std::string gpu_profile_of(const RealCudnn& real, cudnnHandle_t handle) {

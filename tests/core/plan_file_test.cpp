@@ -14,6 +14,7 @@ StoredPlan example() {
   std::memset(plan.key.bytes.data(), 7, plan.key.bytes.size());
   plan.config = EngineConfig(19);
   BOOST_REQUIRE(plan.config.add_knob({2, 1}));
+  plan.cuda_version = 13000;
   plan.json = R"({"engine":{"engineId":19}})";
   return plan;
 }
@@ -28,6 +29,7 @@ BOOST_AUTO_TEST_CASE(comes_back_as_it_was) {
   BOOST_REQUIRE(back);
   BOOST_TEST((back->key == plan.key));
   BOOST_TEST((back->config == plan.config));
+  BOOST_TEST(back->cuda_version == plan.cuda_version);
   BOOST_TEST(back->json == plan.json);
 }
 

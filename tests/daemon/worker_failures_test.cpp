@@ -136,8 +136,8 @@ BOOST_AUTO_TEST_CASE(plans_that_a_worker_compiled_are_kept_and_count_in_the_answ
   const auto all = arguments(R"sh(
 handle() {
   slow='s/"build_us":2.0,"time_us":10,/"build_us":1000000,"time_us":10,/'
-  plans='{"config":"57:2=1","json":"{\"engine\":57}"}'
-  [ "$channels" = 64 ] && plans='{"config":"nonsense","json":"{}"},{"config":"57:2=1"},7'
+  plans='{"config":"57:2=1","cuda":13000,"json":"{\"engine\":57}"}'
+  [ "$channels" = 64 ] && plans='{"config":"nonsense","cuda":1,"json":"{}"},{"config":"57:2=1","cuda":1},{"config":"57:2=1","json":"{}"},7'
   printf '%s\n' '{"id":'"$id,$(sed "s/12345/$channels/g; $slow" record)"',"plans":['"$plans"']}'
 }
 greet; requests
@@ -168,7 +168,7 @@ BOOST_AUTO_TEST_CASE(what_applications_compile_is_measured_once_more_for_its_pla
   const auto all = arguments(R"sh(
 handle() {
   slow='s/"build_us":2.0,"time_us":10,/"build_us":1000000,"time_us":10,/; s/"behavior_notes":\[\]/"behavior_notes":[0]/'
-  plans='{"config":"57:2=1","json":"{}"}'
+  plans='{"config":"57:2=1","cuda":13000,"json":"{}"}'
   [ "$channels" = 64 ] && plans=
   printf '%s\n' '{"id":'"$id,$(sed "s/12345/$channels/g; $slow" record)"',"plans":['"$plans"']}'
 }

@@ -94,6 +94,7 @@ core::StoredPlan plan_of(const core::KeyHash& key, const core::EngineConfig& con
   return {
       key,
       config,
+      13000,
       R"({"cudnnVersion":91900,"operationGraph":{"tensors":[{"name":"119","dim":[64,32,3,3]},)"
       R"({"name":"120"},{"name":"121"}],"nodes":[{"alpha":1.0,"X":"120","W":"119","Y":"121"}]},)"
       R"("GPUProfile":{"multiProcessorCount":132,"cudaDeviceId":0,"deviceVer":900,)"

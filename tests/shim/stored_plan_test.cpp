@@ -11,7 +11,7 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-constexpr std::int64_t kVersion = 91900;
+constexpr shim::CudnnBuild kBuild{91900, 13000};
 constexpr shim::TensorIds kIds{1, 2, 30};
 
 Json profile() {
@@ -25,7 +25,7 @@ Json profile() {
 
 // As cuDNN 9.19 writes them, of a data gradient.
 Json stored() {
-  return {{"cudnnVersion", kVersion},
+  return {{"cudnnVersion", kBuild.version},
           {"schemaVersion", 4},
           {"operationGraph",
            {{"finalizeMode", "CONV_BWD_DATA"},
@@ -41,7 +41,8 @@ Json stored() {
 }
 
 std::optional<std::string> adapt(const Json& plan, const Json& gpu = profile()) {
-  return shim::adapt_plan({{}, core::EngineConfig(6), plan.dump()}, kIds, gpu.dump(), kVersion);
+  return shim::adapt_plan(
+      {{}, core::EngineConfig(6), 13000, plan.dump()}, kIds, gpu.dump(), kBuild);
 }
 
 }  // namespace
@@ -67,8 +68,10 @@ BOOST_AUTO_TEST_CASE(it_gets_the_applications_names_and_gpu_and_nothing_else_cha
 }
 
 BOOST_AUTO_TEST_CASE(names_that_are_those_of_other_roles_are_not_mixed_up) {
-  const auto adapted = shim::adapt_plan(
-      {{}, core::EngineConfig(6), stored().dump()}, {119, 121, 120}, profile().dump(), kVersion);
+  const auto adapted = shim::adapt_plan({{}, core::EngineConfig(6), 13000, stored().dump()},
+                                        {119, 121, 120},
+                                        profile().dump(),
+                                        kBuild);
   BOOST_REQUIRE(adapted.has_value());
   const Json node = Json::parse(*adapted)["operationGraph"]["nodes"][0];
   BOOST_TEST(node["dX"] == "119");
@@ -84,6 +87,10 @@ BOOST_AUTO_TEST_CASE(a_plan_for_something_else_is_not_taken) {
     gpu.erase(name);
     BOOST_TEST(!adapt(stored(), gpu).has_value(), name);
   }
+  BOOST_TEST(
+      !shim::adapt_plan(
+           {{}, core::EngineConfig(6), 12090, stored().dump()}, kIds, profile().dump(), kBuild)
+           .has_value());
   Json plan = stored();
   plan["cudnnVersion"] = 91400;
   BOOST_TEST(!adapt(plan).has_value());
@@ -115,10 +122,11 @@ BOOST_AUTO_TEST_CASE(what_is_not_understood_is_not_taken) {
   }
   for (const char* text : {"", "{", "[]", "null", "{}", "\xff"}) {
     BOOST_TEST(
-        !shim::adapt_plan({{}, core::EngineConfig(6), text}, kIds, profile().dump(), kVersion)
+        !shim::adapt_plan({{}, core::EngineConfig(6), 13000, text}, kIds, profile().dump(), kBuild)
              .has_value());
-    BOOST_TEST(!shim::adapt_plan({{}, core::EngineConfig(6), stored().dump()}, kIds, text, kVersion)
-                    .has_value());
+    BOOST_TEST(
+        !shim::adapt_plan({{}, core::EngineConfig(6), 13000, stored().dump()}, kIds, text, kBuild)
+             .has_value());
   }
 }
 

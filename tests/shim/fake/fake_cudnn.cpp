@@ -102,6 +102,9 @@ extern "C" {
 size_t cudnnGetVersion() {
   return 91900;
 }
+size_t cudnnGetCudartVersion() {
+  return 13000;
+}
 const char* cudnnGetErrorString(cudnnStatus_t) {
   return "fake";
 }
