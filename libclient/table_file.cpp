@@ -1,11 +1,10 @@
 #include "libclient/table_file.h"
 
-#include <fcntl.h>
+#include "libclient/trusted_file.h"
+
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <utility>
 
 namespace reformer::client {
@@ -15,43 +14,10 @@ namespace shared_table = core::shared_table;
 
 constexpr off_t kMaxSnapshotBytes = off_t{4} << 30;
 
-class File {
- public:
-  // Never waits: what stands at the path may be a pipe.
-  explicit File(const std::string& path)
-      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)) {}
-  ~File() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  [[nodiscard]] int fd() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-// Of the folder that a path lies in; nothing if that cannot be read.
-std::optional<struct stat> folder_of(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  struct stat status {};
-  return ::stat(folder.c_str(), &status) == 0 ? std::optional(status) : std::nullopt;
-}
-
 bool in_the_same_folder(const std::string& one, const std::string& other) {
   const auto a = folder_of(one);
   const auto b = folder_of(other);
   return a && b && a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
-bool trusted(const struct stat& status, const std::string& path) {
-  const auto folder = folder_of(path);
-  const bool owner = status.st_uid == 0 || status.st_uid == ::geteuid() ||
-                     (folder && status.st_uid == folder->st_uid);
-  return S_ISREG(status.st_mode) && owner && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 }  // namespace
@@ -81,19 +47,18 @@ void SharedTable::unmap() {
 void SharedTable::map() {
   unmap();
   const File file(path_);
-  struct stat status {};
-  if (file.fd() < 0 || ::fstat(file.fd(), &status) != 0 || status.st_size <= 0 ||
-      !trusted(status, path_)) {
+  const auto status = file.status();
+  if (!status || status->st_size <= 0 || !trusted(*status, S_IFREG, folder_of(path_))) {
     return;
   }
-  const auto bytes = static_cast<std::size_t>(status.st_size);
+  const auto bytes = static_cast<std::size_t>(status->st_size);
   void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file.fd(), 0);
   if (memory == MAP_FAILED) {
     return;
   }
   memory_ = memory;
   bytes_ = bytes;
-  inode_ = status.st_ino;
+  inode_ = status->st_ino;
   auto view = shared_table::View::open({static_cast<const std::byte*>(memory), bytes});
   if (!view) {
     unmap();
@@ -132,27 +97,19 @@ core::Result<std::unique_ptr<const Snapshot>> Snapshot::open(const std::string& 
                             "snapshot " + path + ": " + std::string(why));
   };
   const File file(path);
-  struct stat status {};
-  if (file.fd() < 0 || ::fstat(file.fd(), &status) != 0 || !S_ISREG(status.st_mode)) {
+  const auto status = file.status();
+  if (!status || !S_ISREG(status->st_mode)) {
     return unreadable("cannot be read");
   }
-  if (status.st_size > kMaxSnapshotBytes) {
+  if (status->st_size > kMaxSnapshotBytes) {
     return unreadable("longer than 4 GiB");
   }
-  std::unique_ptr<Snapshot> snapshot(new Snapshot);
-  snapshot->bytes_.resize(static_cast<std::size_t>(status.st_size));
-  std::size_t done = 0;
-  while (done < snapshot->bytes_.size()) {
-    const ssize_t got =
-        ::read(file.fd(), snapshot->bytes_.data() + done, snapshot->bytes_.size() - done);
-    if (got < 0 && errno == EINTR) {
-      continue;
-    }
-    if (got <= 0) {
-      return unreadable("cannot be read to its end");
-    }
-    done += static_cast<std::size_t>(got);
+  auto bytes = file.read(static_cast<std::size_t>(status->st_size));
+  if (!bytes) {
+    return unreadable("cannot be read to its end");
   }
+  std::unique_ptr<Snapshot> snapshot(new Snapshot);
+  snapshot->bytes_ = std::move(*bytes);
   auto view = shared_table::View::open(snapshot->bytes_);
   if (!view) {
     return core::in_context("snapshot " + path, view.error());
