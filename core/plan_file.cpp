@@ -24,10 +24,10 @@ std::string plan_file_name(const KeyHash& key, const EngineConfig& config) {
   ByteWriter out(encoded);
   encode(out, config);
   std::array<char, 17> digits{};
-  std::snprintf(digits.data(),
-                digits.size(),
-                "%016llx",
-                static_cast<unsigned long long>(XXH3_64bits(encoded.data(), encoded.size())));
+  (void)std::snprintf(digits.data(),
+                      digits.size(),
+                      "%016llx",
+                      static_cast<unsigned long long>(XXH3_64bits(encoded.data(), encoded.size())));
   return format_hash(key) + "-" + digits.data() + ".plan";
 }
 

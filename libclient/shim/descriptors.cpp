@@ -35,6 +35,11 @@ double real_number(cudnnBackendAttributeType_t type, const void* values) {
   return narrow;
 }
 
+cudnnHandle_t handle_in(const void* values) {
+  cudnnHandle_t handle = nullptr;
+  std::memcpy(&handle, values, sizeof(void*));
+  return handle;
+}
 cudnnBackendDescriptor_t descriptor_in(const void* values) {
   cudnnBackendDescriptor_t descriptor = nullptr;
   std::memcpy(&descriptor, values, sizeof descriptor);
@@ -262,7 +267,7 @@ void note(GraphRecord& graph,
           cudnnBackendAttributeType_t type,
           const void* values) {
   if (name == CUDNN_ATTR_OPERATIONGRAPH_HANDLE) {
-    std::memcpy(&graph.handle, values, sizeof graph.handle);
+    graph.handle = handle_in(values);
   } else if (name == CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED) {
     graph.strange |= number(type, values) != 0;  // its plans are for other sizes, too
   }
@@ -407,7 +412,7 @@ void note_attribute(Descriptors& descriptors,
       note(*graph, name, type, values);
     } else if (auto* plan = std::get_if<PlanRecord>(&record)) {
       if (name == CUDNN_ATTR_EXECUTION_PLAN_HANDLE) {
-        std::memcpy(&plan->handle, values, sizeof plan->handle);
+        plan->handle = handle_in(values);
       } else {
         plan->strange = true;
       }
