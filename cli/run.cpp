@@ -26,7 +26,7 @@ constexpr const char* kEnvironment = R"(
 The shim obeys these variables, which `run` sets from its options and passes on otherwise:
   REFORMER_MODE     assist (default): answers what it knows
                     observe: changes nothing, reports what it would have answered
-                    replay: answers only what is measured or frozen, loads no compiled plans
+                    replay: answers only what is measured or frozen
                     off: does nothing
   REFORMER_FREEZE   a file made by `reformerctl freeze`: the same answers for every process
   REFORMER_SOCKET   the daemon's socket [/run/reformerd/socket]

@@ -79,8 +79,9 @@ Status AdminService::Impl::export_records(const Json& request, const AdminReply&
 Status AdminService::Impl::freeze(const Json& request, const AdminReply& reply) {
   Rows rows(reply);
   const Status done = for_each_match(request, [&](const core::Record& record) {
-    const core::Decision decision = core::decide_measured(
-        as_served(record), {}, options.build_policy, core::kMaxDecisionEntries);
+    // With all of building: frozen answers load no plans (docs/shim.md).
+    const core::Decision decision =
+        core::decide_measured(record, {}, options.build_policy, core::kMaxDecisionEntries);
     return decision.entries.empty() ||
            rows.add({{"key", core::format_hash(core::hash_key(record.key))},
                      {"decision", decision_json(decision)}});

@@ -42,9 +42,7 @@ bool Session::put_off_configuration(const RealCudnn& real,
   bool plain = false;
   descriptors_.with<PlanRecord>(plan,
                                 [&plain](const PlanRecord& record) { plain = !record.strange; });
-  // Whoever replays wants the bits of another run, which may have compiled for itself: the worker's
-  // compiler (NVRTC) need not be the application's.
-  if (compiled == nullptr || !plain || mode_ == Mode::kReplay) {
+  if (compiled == nullptr || !plain) {
     return false;
   }
   auto stored = client::read_plan(plans_, compiled->key, compiled->config);

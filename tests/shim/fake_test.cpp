@@ -224,10 +224,22 @@ BOOST_AUTO_TEST_CASE(a_plan_that_was_compiled_before_is_loaded) {
         return decision;
       });
   BOOST_TEST(run_application("compiled_plans", socket).exit_code == 0);
-  auto variables = environment(socket);
-  variables["REFORMER_MODE"] = "replay";
-  BOOST_TEST(run_program("timeout 60 " FAKE_APPLICATION " compiles_itself", variables).exit_code ==
-             0);
+}
+BOOST_AUTO_TEST_CASE(what_is_frozen_is_compiled_as_it_was_then) {
+  const TemporaryFolder folder;
+  const std::string socket = folder.file("socket");
+  auto store = reformer::daemon::PlanStore::open(folder.file("plans"), 1 << 20);
+  BOOST_REQUIRE(store);
+  BOOST_REQUIRE((*store)->link(socket));
+  FakeDaemon daemon(
+      socket, Behaviour::kAnswer, [&](const core::Context& context, const core::Problem& problem) {
+        core::Decision decision = compiled(context, problem);
+        decision.source = core::Source::kFrozen;
+        const core::KeyHash key = core::hash_key({context, problem});
+        BOOST_TEST((*store)->put(plan_of(key, decision.entries[0].config)).ok());
+        return decision;
+      });
+  BOOST_TEST(run_application("compiles_itself", socket).exit_code == 0);
 }
 BOOST_AUTO_TEST_CASE(parent_and_child_of_a_fork_both_go_on) {
   BOOST_TEST(run_scenario("fork", measured).exit_code == 0);
