@@ -4,6 +4,7 @@
 #include "core/key.h"
 #include "core/result.h"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -15,8 +16,11 @@
 // has to compile them again (docs/shim.md). reformerd writes them, the shim reads them.
 namespace reformer::core {
 
+// What the tensors of a stored plan are called: image, filter, output.
+inline constexpr std::array<std::int64_t, 3> kPlanTensorIds{'x', 'w', 'y'};
+
 // A plan as cuDNN serialises it (CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION), for one problem
-// and one configuration. Its tensors are called 'x', 'w' and 'y' (their numbers, 120, 119, 121).
+// and one configuration.
 struct StoredPlan {
   KeyHash key;
   EngineConfig config;

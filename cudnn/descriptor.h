@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/plan_file.h"
 #include "core/problem.h"
 #include "core/result.h"
 #include "cudnn/functions.h"
@@ -70,9 +71,9 @@ class Descriptor {
 };
 
 // Unique ids of the tensors in an operation graph, by which a variant pack names them.
-inline constexpr std::int64_t kImageUid = 'x';
-inline constexpr std::int64_t kFilterUid = 'w';
-inline constexpr std::int64_t kOutputUid = 'y';
+inline constexpr std::int64_t kImageUid = core::kPlanTensorIds[0];
+inline constexpr std::int64_t kFilterUid = core::kPlanTensorIds[1];
+inline constexpr std::int64_t kOutputUid = core::kPlanTensorIds[2];
 
 // The finalised graph of one convolution. What it was made of may go; so may the graph itself once
 // configurations have been made from it.

@@ -43,7 +43,7 @@ core::Status PlanLauncher::add(const Plan& plan,
   if (!pack) {
     return pack.error();
   }
-  const std::array<std::int64_t, 3> ids{kImageUid, kFilterUid, kOutputUid};
+  const std::array<std::int64_t, 3> ids = core::kPlanTensorIds;
   std::array<void*, 3> pointers{};
   std::transform(tensors.begin(), tensors.end(), pointers.begin(), [](CUdeviceptr address) {
     return reinterpret_cast<void*>(address);

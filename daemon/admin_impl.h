@@ -2,7 +2,6 @@
 
 #include "daemon/admin.h"
 #include "daemon/admin_views.h"
-#include "daemon/plan_store.h"
 
 #include <chrono>
 #include <functional>
@@ -110,10 +109,6 @@ struct AdminService::Impl {
   [[nodiscard]] bool stopping() const { return live != nullptr && live->is_stopping(); }
   // The records that a request's filters let through, in key order until `visit` returns false.
   // Errors: kInvalidArgument (a filter), kUnavailable (the daemon stops meanwhile).
-  // The record as answers are made of it: with what its plans cost on this host.
-  [[nodiscard]] core::Record as_served(const core::Record& record) const {
-    return options.plans != nullptr ? options.plans->with_loading_times(record) : record;
-  }
   Status for_each_match(const Json& request, const std::function<bool(const core::Record&)>& visit);
 
   Status status(const Json& request, const AdminReply& reply);

@@ -3,6 +3,7 @@
 #include "core/problem_text.h"
 #include "daemon/admin_impl.h"
 #include "daemon/admin_list.h"
+#include "daemon/plan_store.h"
 
 #include <algorithm>
 #include <utility>
@@ -122,11 +123,12 @@ core::Result<AdminService::Impl::Decided> AdminService::Impl::decide(const Json&
   Decided decided{*key, *constraints, std::move(*record), {}};
   const auto set = models();
   if (decided.record) {
-    decided.decision = core::decide_measured(as_served(*decided.record),
-                                             *constraints,
-                                             options.build_policy,
-                                             core::kMaxDecisionEntries,
-                                             options.max_engines);
+    decided.decision = decide_with_plans(options.plans,
+                                         *decided.record,
+                                         *constraints,
+                                         options.build_policy,
+                                         core::kMaxDecisionEntries,
+                                         options.max_engines);
   } else if (const model::Predictor* const champion = set->champion_predictor()) {
     model::Predictor::Scratch scratch(*champion);
     decided.decision = champion->decide(key->context,

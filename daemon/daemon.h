@@ -137,11 +137,13 @@ class Daemon final : public LiveDaemon {
   void choose_library(std::uint32_t uid, const std::string& named, storage::QueuedJob& job) const;
   void enqueue(const PendingAnswer& pending, std::size_t index, const core::Decision& answer);
   void flush_uses();
-  // An application has compiled what is measured: it was imported, or its plan had to go. It is
-  // measured again, once in the daemon's life, so that the next one can load the plan.
+  // An application may have compiled what is measured (`known`): it was imported, or its plan had
+  // to go. Then it is measured again, once in the daemon's life, so that the next one can load the
+  // plan.
   void look_for_plan(const Client& client,
                      const ClientContext& context,
-                     const core::wire::Use& use);
+                     const core::wire::Use& use,
+                     const core::Decision& known);
 
   // verification.cpp
   void on_record(core::Record record, const VerificationQueue::Pick& pick);  // loop

@@ -50,10 +50,6 @@ core::Status write_file(const fs::path& path, std::span<const std::byte> bytes) 
   return failed != 0 ? core::Status(unavailable(path, std::strerror(failed))) : core::ok_status();
 }
 
-bool is_plan(const fs::path& path) {
-  return path.extension() == ".plan";
-}
-
 struct File {
   fs::path path;
   fs::file_time_type written;
@@ -69,7 +65,7 @@ std::vector<File> list(const fs::path& folder) {
     if (!at->is_regular_file(ignored)) {
       continue;
     }
-    if (is_plan(at->path())) {
+    if (at->path().extension() == ".plan") {
       const auto written = at->last_write_time(ignored);
       files.push_back({at->path(), written, at->file_size(ignored)});
     } else if (at->path().extension() == ".new") {
@@ -180,19 +176,35 @@ bool PlanStore::has(const core::KeyHash& key, const core::EngineConfig& config) 
   return !names_.empty() && names_.contains(core::plan_file_name(key, config));
 }
 
-core::Record PlanStore::with_loading_times(core::Record record) const {
+std::optional<core::Record> PlanStore::with_loading_times(const core::Record& record) const {
   const core::KeyHash key = core::hash_key(record.key);
-  for (core::Candidate& candidate : record.candidates) {
+  std::optional<core::Record> changed;
+  for (std::size_t i = 0; i < record.candidates.size(); ++i) {
+    const core::Candidate& candidate = record.candidates[i];
     if (candidate.build_us > kLoadingUs && has(key, candidate.config)) {
-      candidate.build_us = kLoadingUs;
+      if (!changed) {
+        changed = record;
+      }
+      changed->candidates[i].build_us = kLoadingUs;
     }
   }
-  return record;
+  return changed;
 }
 
 PlanStore::Size PlanStore::size() const {
   const std::lock_guard lock(mutex_);
   return {names_.size(), bytes_};
+}
+
+core::Decision decide_with_plans(const PlanStore* plans,
+                                 const core::Record& record,
+                                 const core::Constraints& constraints,
+                                 const core::BuildPolicy& policy,
+                                 std::size_t max_entries,
+                                 std::size_t max_engines) {
+  const auto changed = plans != nullptr ? plans->with_loading_times(record) : std::nullopt;
+  return core::decide_measured(
+      changed ? *changed : record, constraints, policy, max_entries, max_engines);
 }
 
 }  // namespace reformer::daemon

@@ -1,13 +1,16 @@
 #pragma once
 
+#include "core/decision.h"
 #include "core/plan_file.h"
 #include "core/record.h"
 #include "core/result.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -30,9 +33,9 @@ class PlanStore {
   // Errors: kUnavailable (the disk), kExhausted (too long), kInvalidArgument (no plan of cuDNN's).
   core::Status put(const core::StoredPlan& plan);
   [[nodiscard]] bool has(const core::KeyHash& key, const core::EngineConfig& config) const;
-  // The record with what loading takes in place of what building takes, where the plan is kept: so
-  // the policy on building (core::BuildPolicy) counts what it costs on this host.
-  [[nodiscard]] core::Record with_loading_times(core::Record record) const;
+  // The record with what loading takes in place of what building takes, where a plan is kept; empty
+  // where none of its plans is.
+  [[nodiscard]] std::optional<core::Record> with_loading_times(const core::Record& record) const;
 
   struct Size {
     std::uint64_t plans = 0;
@@ -54,8 +57,18 @@ class PlanStore {
   std::uint64_t bytes_ = 0;      // of all of them; guarded by mutex_
 };
 
-// What loading a plan takes at most, microseconds (one H200: 19 to 38 ms for the first one in a
-// process, docs/shim.md); of what is compiled and of what is not.
+// What a plan that is kept counts with in place of building it, microseconds: no more than what is
+// cheap to build by default (core::BuildPolicy). One H200: 19 to 38 ms for the first one in a
+// process (docs/shim.md).
 inline constexpr float kLoadingUs = 20000;
+
+// core::decide_measured() by what building costs on this host: a plan that is kept in `plans`
+// (null: none are) is loaded.
+[[nodiscard]] core::Decision decide_with_plans(const PlanStore* plans,
+                                               const core::Record& record,
+                                               const core::Constraints& constraints,
+                                               const core::BuildPolicy& policy,
+                                               std::size_t max_entries,
+                                               std::size_t max_engines = core::kMaxDecisionEntries);
 
 }  // namespace reformer::daemon

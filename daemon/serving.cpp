@@ -232,10 +232,11 @@ void Daemon::look_up_record(const std::shared_ptr<PendingAnswer>& pending, std::
     auto record = database_->find_record(key);
     std::optional<core::Decision> decision;
     if (record && *record) {
-      decision = core::decide_measured(plans_ ? plans_->with_loading_times(**record) : **record,
-                                       pending->query.constraints,
-                                       line_.config.build_policy,
-                                       pending->query.max_entries);
+      decision = decide_with_plans(plans_.get(),
+                                   **record,
+                                   pending->query.constraints,
+                                   line_.config.build_policy,
+                                   pending->query.max_entries);
     }
     loop_.post([this, pending, index, decision = std::move(decision)] {
       --pending->looked_up;
@@ -371,14 +372,8 @@ void Daemon::on_report(Client& client, const ClientContext& context, const wire:
     counters_.uses += use.count;
     queue_->add_uses(use.key, use.count);
     const auto known = answers_.measured(use.key, {}, core::kMaxDecisionEntries).decision;
-    const bool compiled =
-        known && std::ranges::any_of(known->entries, [&](const auto& entry) {
-          return entry.config == use.config &&
-                 (entry.behavior_notes & core::behavior_note::kRuntimeCompilation) != 0 &&
-                 entry.build_us > kLoadingUs;
-        });
-    if (compiled) {
-      look_for_plan(client, context, use);
+    if (known) {
+      look_for_plan(client, context, use, *known);
     }
     if (known && (pending_uses_.size() < kMaxPendingUses || pending_uses_.contains(use.key))) {
       auto& sum = pending_uses_[use.key];
@@ -393,9 +388,16 @@ void Daemon::on_report(Client& client, const ClientContext& context, const wire:
 
 void Daemon::look_for_plan(const Client& client,
                            const ClientContext& context,
-                           const wire::Use& use) {
+                           const wire::Use& use,
+                           const core::Decision& known) {
+  const auto compiled = [&use](const core::DecisionEntry& entry) {
+    return entry.config == use.config &&
+           (entry.behavior_notes & core::behavior_note::kRuntimeCompilation) != 0 &&
+           entry.build_us > kLoadingUs;
+  };
   if (plans_ == nullptr || !supervisor_->has_gpu() || !supervisor_->may_have_gpu(context.gpu) ||
-      looked_for_plan_.size() >= kMaxLookedForPlan || looked_for_plan_.contains(use.key)) {
+      looked_for_plan_.size() >= kMaxLookedForPlan || looked_for_plan_.contains(use.key) ||
+      std::ranges::none_of(known.entries, compiled)) {
     return;
   }
   storage::QueuedJob job;

@@ -29,7 +29,7 @@ class Supervisor {
     // A record for exactly the key that was asked for. The job stays in the queue, running, until
     // the owner has stored the record and calls finish() on the queue.
     std::function<void(core::Record record, const VerificationQueue::Pick& pick)> on_record;
-    // Before it: plans of that problem which its worker compiled.
+    // Before it: plans of that problem which its worker compiled, if any.
     std::function<void(std::vector<core::StoredPlan> plans)> on_plans;
     // There will be no record from this attempt.
     std::function<void(const core::KeyHash& hash, const std::string& why)> on_failure;

@@ -63,8 +63,8 @@ std::vector<core::StoredPlan> plans_in(const json& reply, const core::KeyHash& k
     return plans;
   }
   for (const json& each : *list) {
-    auto config = core::parse_engine_config(each.is_object() ? text_of(each, "config") : "");
-    const auto cuda = each.is_object() ? each.find("cuda") : each.end();
+    auto config = core::parse_engine_config(text_of(each, "config"));
+    const auto cuda = each.find("cuda");
     if (config && cuda != each.end() && cuda->is_number_unsigned() && plans.size() < kMost) {
       plans.push_back({key, *config, cuda->get<std::uint64_t>(), text_of(each, "json")});
     }
@@ -146,9 +146,8 @@ void Supervisor::on_reply(Worker& worker, const json& reply) {
     const auto pick = *worker.pick;
     end_job(worker);
     // Everybody may load them: never what a library compiled that another user has chosen.
-    auto plans = plans_in(reply, core::hash_key(record->key));
-    if (!plans.empty() && worker.uid == ::getuid()) {
-      events_.on_plans(std::move(plans));
+    if (worker.uid == ::getuid()) {
+      events_.on_plans(plans_in(reply, core::hash_key(record->key)));
     }
     events_.on_record(std::move(*record), pick);
     tick();  // the next one, unless it is to rest

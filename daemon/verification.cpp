@@ -22,11 +22,12 @@ constexpr std::size_t kMaxUnstored = 256;     // those beyond it are measured ag
 
 core::Decision Daemon::table_decision(const core::Record& record) const {
   const Config& fixed = line_.config;
-  return core::decide_measured(plans_ ? plans_->with_loading_times(record) : record,
-                               {},
-                               fixed.build_policy,
-                               static_cast<std::size_t>(fixed.max_entries),
-                               static_cast<std::size_t>(fixed.max_engines));
+  return decide_with_plans(plans_.get(),
+                           record,
+                           {},
+                           fixed.build_policy,
+                           static_cast<std::size_t>(fixed.max_entries),
+                           static_cast<std::size_t>(fixed.max_engines));
 }
 
 // Reads the record again, so that whoever wrote last is who is published.
@@ -59,7 +60,7 @@ struct Daemon::Measured {
 
 // Ahead of their record, so that the answer which is published knows of them.
 void Daemon::on_plans(std::vector<core::StoredPlan> plans) {
-  if (plans_ == nullptr) {
+  if (plans_ == nullptr || plans.empty()) {
     return;
   }
   const bool taken = storage_->try_submit([this, plans = std::move(plans)] {

@@ -189,9 +189,8 @@ struct ConfigurationRecord {
 // configuration, and cuDNN has not been told yet: a plan is made from the one or the other.
 struct LoadablePlan {
   std::shared_ptr<Kept> configuration;
+  std::shared_ptr<const CompiledEntry> entry;
   core::StoredPlan stored;
-  TensorIds ids{};
-  cudnnHandle_t handle = nullptr;  // of the graph, where the plan itself is given none
 };
 struct PlanRecord {
   client::UseCounter* counter = nullptr;

@@ -144,22 +144,21 @@ EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descripto
                                               int64_t count,
                                               const void* values) {
   SERVED_OR_PASS_ON(cudnnBackendSetAttribute, descriptor, name, type, count, values);
+  bool put_off = false;
   if (name == CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG && count == 1 && values != nullptr) {
-    const bool put_off = assisted([&](Session& session) {
+    put_off = assisted([&](Session& session) {
       const auto configuration = *static_cast<const cudnnBackendDescriptor_t*>(values);
       session.build_pending(*real, configuration);
       return session.put_off_configuration(*real, descriptor, configuration);
     });
-    if (put_off) {
-      return CUDNN_STATUS_SUCCESS;
-    }
   } else if (is_of_plans(name) && name != CUDNN_ATTR_EXECUTION_PLAN_HANDLE) {
     (void)assisted([&](Session& session) {
       session.give_configuration(*real, descriptor);
       return true;
     });
   }
-  const cudnnStatus_t status = real->set(descriptor, name, type, count, values);
+  const cudnnStatus_t status =
+      put_off ? CUDNN_STATUS_SUCCESS : real->set(descriptor, name, type, count, values);
   if (status == CUDNN_STATUS_SUCCESS) {
     (void)assisted([&](Session& session) {
       reformer::shim::note_attribute(session.descriptors(), descriptor, name, type, count, values);

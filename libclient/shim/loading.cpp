@@ -34,11 +34,8 @@ bool Session::put_off_configuration(const RealCudnn& real,
                                     cudnnBackendDescriptor_t configuration) {
   give_configuration(real, plan);
   std::shared_ptr<const CompiledEntry> compiled;
-  client::UseCounter* counter = nullptr;
-  descriptors_.with<ConfigurationRecord>(configuration, [&](const ConfigurationRecord& record) {
-    compiled = record.compiled;
-    counter = record.counter;
-  });
+  descriptors_.with<ConfigurationRecord>(
+      configuration, [&](const ConfigurationRecord& record) { compiled = record.compiled; });
   bool plain = false;
   descriptors_.with<PlanRecord>(plan,
                                 [&plain](const PlanRecord& record) { plain = !record.strange; });
@@ -49,18 +46,13 @@ bool Session::put_off_configuration(const RealCudnn& real,
   if (!stored) {
     return false;
   }
-  auto loadable = std::make_unique<LoadablePlan>(
-      LoadablePlan{keep<ConfigurationRecord>(descriptors_, configuration),
-                   std::move(*stored),
-                   compiled->ids,
-                   compiled->handle});
+  auto loadable = std::make_unique<LoadablePlan>(LoadablePlan{
+      keep<ConfigurationRecord>(descriptors_, configuration), compiled, std::move(*stored)});
   if (loadable->configuration == nullptr) {
     return false;
   }
-  return descriptors_.with<PlanRecord>(plan, [&](PlanRecord& record) {
-    record.counter = counter;
-    record.loadable.swap(loadable);
-  });
+  return descriptors_.with<PlanRecord>(plan,
+                                       [&](PlanRecord& record) { record.loadable.swap(loadable); });
 }
 
 void Session::give_configuration(const RealCudnn& real, cudnnBackendDescriptor_t plan) {
@@ -77,18 +69,18 @@ bool Session::load(const RealCudnn& real, cudnnBackendDescriptor_t plan) {
     return false;
   }
   // Without a handle it is for a GPU that is not here.
-  cudnnHandle_t handle = own != nullptr ? own : loadable->handle;
-  const auto json =
-      handle == nullptr
-          ? std::nullopt
-          : adapt_plan(
-                loadable->stored, loadable->ids, gpu_profile_of(real, handle), build_of(real));
+  cudnnHandle_t handle = own != nullptr ? own : loadable->entry->handle;
+  const auto json = handle == nullptr ? std::nullopt
+                                      : adapt_plan(loadable->stored,
+                                                   loadable->entry->ids,
+                                                   gpu_profile_of(real, handle),
+                                                   build_of(real));
   if (json && load_plan(real, handle, own != nullptr, plan, *json)) {
     return true;
   }
   if (handle != nullptr) {
     client_->note_failure("cuDNN does not load a compiled plan of " +
-                          core::format_engine_config(loadable->stored.config));
+                          core::format_engine_config(loadable->entry->config));
   }
   give(real, plan, *loadable);
   return false;

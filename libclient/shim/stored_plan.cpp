@@ -3,7 +3,7 @@
 #include "libclient/shim/owned.h"
 
 #include <nlohmann/json.hpp>
-#include <string_view>
+#include <string>
 #include <utility>
 
 namespace reformer::shim {
@@ -11,7 +11,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::string_view, 3> kStoredNames = {"120", "119", "121"};  // x, w, y
 constexpr const char* kProfile = "GPUProfile";
 constexpr std::int64_t kMostProfileBytes = 65536;
 
@@ -24,8 +23,8 @@ const Json* member(const Json& object, const char* name) {
 bool rename(Json& name, const TensorIds& ids) {
   if (name.is_string()) {
     const auto& text = name.get_ref<const std::string&>();
-    for (std::size_t role = 0; role < kStoredNames.size(); ++role) {
-      if (text == kStoredNames[role]) {
+    for (std::size_t role = 0; role < ids.size(); ++role) {
+      if (text == std::to_string(core::kPlanTensorIds[role])) {
         name = std::to_string(ids[role]);
         return true;
       }
@@ -43,14 +42,14 @@ bool rename_all(Json& graph, const TensorIds& ids) {
   }
   for (Json& tensor : *tensors) {
     const auto name = tensor.find("name");
-    if (!tensor.is_object() || name == tensor.end() || !rename(*name, ids)) {
+    if (name == tensor.end() || !rename(*name, ids)) {
       return false;
     }
   }
   std::size_t renamed = 0;
   Json& node = nodes->front();
   for (const char* role : {"X", "W", "Y", "dX", "dW", "dY"}) {
-    if (const auto name = node.find(role); node.is_object() && name != node.end()) {
+    if (const auto name = node.find(role); name != node.end()) {
       renamed += rename(*name, ids) ? 1 : 0;
     }
   }

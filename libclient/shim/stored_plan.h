@@ -13,19 +13,20 @@
 // Loading a plan that another process has compiled (docs/shim.md).
 namespace reformer::shim {
 
-// The plan as cuDNN would have serialised it in the application: with its names of the tensors, and
-// on its GPU, which `gpu_profile` (JSON, of CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR) describes. Empty
-// where it is not of that engine and build of cuDNN, not for such a GPU, or not understood.
 struct CudnnBuild {
   std::uint64_t version = 0;       // cudnnGetVersion()
   std::uint64_t cuda_version = 0;  // cudnnGetCudartVersion()
 };
+// Of the library that is served.
+[[nodiscard]] CudnnBuild build_of(const RealCudnn& real);
+
+// The plan as cuDNN would have serialised it in the application: with its names of the tensors, and
+// on its GPU, which `gpu_profile` (JSON, of CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR) describes. Empty
+// where it is not of that engine and build of cuDNN, not for such a GPU, or not understood.
 [[nodiscard]] std::optional<std::string> adapt_plan(const core::StoredPlan& plan,
                                                     const TensorIds& ids,
                                                     const std::string& gpu_profile,
                                                     const CudnnBuild& build);
-// Of the library that is served.
-[[nodiscard]] CudnnBuild build_of(const RealCudnn& real);
 
 // cuDNN's description of the GPU that the handle is of; empty if it gives none.
 [[nodiscard]] std::string gpu_profile_of(const RealCudnn& real, cudnnHandle_t handle);

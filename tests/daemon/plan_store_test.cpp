@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(a_record_has_what_loading_takes_where_the_plan_is_kept) {
     candidate.build_us = 1e6F;
   }
   BOOST_REQUIRE(store->put({core::hash_key(record.key), core::EngineConfig(5), 0, "{}"}));
-  const core::Record served = store->with_loading_times(record);
+  const core::Record served = store->with_loading_times(record).value();
   BOOST_TEST(served.candidates[0].build_us == daemon::kLoadingUs);
   BOOST_TEST(served.candidates[1].build_us == 1e6F);
 }

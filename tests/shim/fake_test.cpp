@@ -101,12 +101,6 @@ core::StoredPlan plan_of(const core::KeyHash& key, const core::EngineConfig& con
       R"("driverVer":13000,"deviceName":"NVIDIA H200"},"engine":{"engineId":1,)"
       R"("payload":{"kernels":[{"cubin":"f0VM"}]}}})"};
 }
-core::Decision compiled(const core::Context&, const core::Problem&) {
-  core::Decision decision = decide(core::Source::kMeasured);
-  decision.entries[0].behavior_notes = core::behavior_note::kRuntimeCompilation;
-  return decision;
-}
-
 std::map<std::string, std::string> environment(const std::string& socket,
                                                const std::string& deadline_us = "2000000") {
   return {{"LD_PRELOAD", SHIM_PATH},
@@ -123,6 +117,26 @@ ExampleRun run_scenario(const std::string& scenario, FakeDaemon::Decide decision
   const TemporaryFolder folder;
   FakeDaemon daemon(folder.file("socket"), Behaviour::kAnswer, std::move(decision));
   return run_application(scenario, folder.file("socket"));
+}
+
+// Beside a daemon that has kept a plan of each first entry, but for a batch of 2.
+ExampleRun run_with_plans(const std::string& scenario, core::Source source) {
+  const TemporaryFolder folder;
+  const std::string socket = folder.file("socket");
+  auto store = reformer::daemon::PlanStore::open(folder.file("plans"), 1 << 20);
+  BOOST_REQUIRE(store);
+  BOOST_REQUIRE((*store)->link(socket));
+  FakeDaemon daemon(
+      socket, Behaviour::kAnswer, [&](const core::Context& context, const core::Problem& problem) {
+        core::Decision decision = decide(source);
+        decision.entries[0].behavior_notes = core::behavior_note::kRuntimeCompilation;
+        if (problem.x.dims[0] != 2) {
+          const core::KeyHash key = core::hash_key({context, problem});
+          BOOST_TEST((*store)->put(plan_of(key, decision.entries[0].config)).ok());
+        }
+        return decision;
+      });
+  return run_application(scenario, socket);
 }
 
 // A program that is talked to line by line.
@@ -209,37 +223,10 @@ BOOST_AUTO_TEST_CASE(an_answer_that_begins_with_what_is_rarely_listed_is_tried) 
   BOOST_TEST(run_scenario("rarely_listed", rarely_listed).exit_code == 0);
 }
 BOOST_AUTO_TEST_CASE(a_plan_that_was_compiled_before_is_loaded) {
-  const TemporaryFolder folder;
-  const std::string socket = folder.file("socket");
-  auto store = reformer::daemon::PlanStore::open(folder.file("plans"), 1 << 20);
-  BOOST_REQUIRE(store);
-  BOOST_REQUIRE((*store)->link(socket));
-  FakeDaemon daemon(
-      socket, Behaviour::kAnswer, [&](const core::Context& context, const core::Problem& problem) {
-        const core::Decision decision = compiled(context, problem);
-        if (problem.x.dims[0] != 2) {
-          const core::KeyHash key = core::hash_key({context, problem});
-          BOOST_TEST((*store)->put(plan_of(key, decision.entries[0].config)).ok());
-        }
-        return decision;
-      });
-  BOOST_TEST(run_application("compiled_plans", socket).exit_code == 0);
+  BOOST_TEST(run_with_plans("compiled_plans", core::Source::kMeasured).exit_code == 0);
 }
 BOOST_AUTO_TEST_CASE(what_is_frozen_is_compiled_as_it_was_then) {
-  const TemporaryFolder folder;
-  const std::string socket = folder.file("socket");
-  auto store = reformer::daemon::PlanStore::open(folder.file("plans"), 1 << 20);
-  BOOST_REQUIRE(store);
-  BOOST_REQUIRE((*store)->link(socket));
-  FakeDaemon daemon(
-      socket, Behaviour::kAnswer, [&](const core::Context& context, const core::Problem& problem) {
-        core::Decision decision = compiled(context, problem);
-        decision.source = core::Source::kFrozen;
-        const core::KeyHash key = core::hash_key({context, problem});
-        BOOST_TEST((*store)->put(plan_of(key, decision.entries[0].config)).ok());
-        return decision;
-      });
-  BOOST_TEST(run_application("compiles_itself", socket).exit_code == 0);
+  BOOST_TEST(run_with_plans("compiles_itself", core::Source::kFrozen).exit_code == 0);
 }
 BOOST_AUTO_TEST_CASE(parent_and_child_of_a_fork_both_go_on) {
   BOOST_TEST(run_scenario("fork", measured).exit_code == 0);
