@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 
 namespace reformer::core {
 namespace {
@@ -191,6 +192,45 @@ std::vector<DecisionEntry> select_cover(std::span<const DecisionEntry> ordered,
       std::span<const DecisionEntry* const>(pointers), max_entries, max_engines, also, enough);
 }
 
+void mark_worth_trying(std::span<const DecisionEntry> ordered,
+                       std::span<const double> cost_us,
+                       DataType input,
+                       const BuildPolicy& policy,
+                       std::span<bool> worth) {
+  std::ranges::fill(worth, false);
+  const auto mark_first = [&](const Constraints& filter) {
+    const auto found = std::ranges::find_if(
+        ordered, [&filter](const DecisionEntry& entry) { return passes(entry, filter); });
+    if (found != ordered.end()) {
+      worth[static_cast<std::size_t>(found - ordered.begin())] = true;
+    }
+  };
+  mark_first({});
+  std::ranges::for_each(kApplicationFilters, mark_first);
+  mark_first({.forbidden_behavior_notes = behavior_note::kRuntimeCompilation});
+  for (const Constraints& filter : framework_filters(input)) {
+    double most_us = -1;
+    bool cheap_before = false;
+    for (std::size_t i = 0; i < ordered.size(); ++i) {
+      if (passes(ordered[i], filter)) {
+        most_us = most_us < 0 ? kFarBehindTimes * cost_us[i] : most_us;
+        const bool cheap = policy.is_cheap(ordered[i].build_us);
+        worth[i] = worth[i] || (cost_us[i] <= most_us && (cheap || !cheap_before));
+        cheap_before = cheap_before || cheap;
+      }
+    }
+  }
+  std::size_t marked = static_cast<std::size_t>(std::ranges::count(worth, true));
+  for (const bool any : {false, true}) {
+    for (std::size_t i = 0; i < ordered.size() && marked < kLeastEntries; ++i) {
+      if (!worth[i] && (any || policy.is_cheap(ordered[i].build_us))) {
+        worth[i] = true;
+        ++marked;
+      }
+    }
+  }
+}
+
 Decision decide_measured(const Record& record,
                          const Constraints& constraints,
                          const BuildPolicy& policy,
@@ -218,15 +258,29 @@ Decision decide_measured(const Record& record,
   }
   decision.source = Source::kMeasured;
   decision.confidence = 1;
+  std::vector<double> costs(allowed.size());
+  std::ranges::transform(allowed, costs.begin(), cost_us);
+  const auto worth = std::make_unique<bool[]>(allowed.size());
+  const std::span<bool> marks(worth.get(), allowed.size());
+  mark_worth_trying(allowed, costs, record.key.problem.x.type, policy, marks);
+  const Candidate* const own = first_of_heuristic_a(record);
+  std::vector<const DecisionEntry*> chosen;
   std::size_t also = 0;
-  if (const Candidate* own = first_of_heuristic_a(record)) {
-    const auto found = std::find_if(allowed.begin(), allowed.end(), [own](const auto& entry) {
-      return entry.config == own->config;
-    });
-    also = found == allowed.end() ? 0 : static_cast<std::size_t>(found - allowed.begin());
+  for (std::size_t i = 0; i < allowed.size(); ++i) {
+    const bool is_own = own != nullptr && allowed[i].config == own->config;
+    if (marks[i] || is_own) {
+      also = is_own ? chosen.size() : also;
+      chosen.push_back(&allowed[i]);
+    }
+    if (costs[i] > kFarBehindTimes * costs[0]) {
+      allowed[i].behavior_notes |= behavior_note::kFarBehind;
+    }
   }
-  decision.entries = select_cover(
-      std::span<const DecisionEntry>(allowed), max_entries, max_engines, also, kMeasuredEntries);
+  decision.entries = select_cover(std::span<const DecisionEntry* const>(chosen),
+                                  max_entries,
+                                  max_engines,
+                                  also,
+                                  kMeasuredEntries);
   return decision;
 }
 

@@ -69,11 +69,12 @@ struct BuildPolicy {
   double expected_uses = 20000;  // executions of one plan in one process; argued in docs/shim.md
   float cheap_build_us = 20000;  // plans that build faster than this are never questioned
 
-  // What building adds to an execution, microseconds. Unknown (NaN) is cheap.
+  // Unknown (NaN) is cheap.
+  [[nodiscard]] bool is_cheap(float build_us) const { return !(build_us > cheap_build_us); }
+  // What building adds to an execution, microseconds.
   [[nodiscard]] double share_us(float build_us) const {
     // Fewer than one use would make building all that counts.
-    return build_us > cheap_build_us ? static_cast<double>(build_us) / std::max(expected_uses, 1.0)
-                                     : 0;
+    return is_cheap(build_us) ? 0 : static_cast<double>(build_us) / std::max(expected_uses, 1.0);
   }
 };
 
@@ -101,8 +102,29 @@ struct BuildPolicy {
                                                       std::size_t also = 0,
                                                       std::size_t enough = kMaxDecisionEntries);
 
-// The measured answer: allowed candidates by their time and their share of building, cut by
-// select_cover; kMeasuredEntries are enough, because each of them has run.
+// An entry that takes so many times the time of the one that would be taken first is far behind.
+inline constexpr double kFarBehindTimes = 2;
+// So many entries an answer has, where there are any, in case cuDNN refuses some.
+inline constexpr std::size_t kLeastEntries = 4;
+
+// Applications that search for themselves (XLA, PyTorch with benchmark=True) build and run all that
+// an answer holds. Marks what is worth that, of a list that is ordered best first:
+// - the first entry, the first that passes each application filter, and the first that is built
+//   without a compiler;
+// - of what a framework may run (framework_filters), all that is not far behind the first of them,
+//   but for plans that are not cheap to build and stand behind one that is;
+// - the next best, those not cheap to build last, until kLeastEntries are marked.
+// `cost_us`: what each entry takes, its share of building included. Sets and clears `worth`, which
+// has the length of `ordered` too.
+void mark_worth_trying(std::span<const DecisionEntry> ordered,
+                       std::span<const double> cost_us,
+                       DataType input,
+                       const BuildPolicy& policy,
+                       std::span<bool> worth);
+
+// The measured answer: of the allowed candidates, ordered by their time and their share of
+// building, those worth trying, cut by select_cover; kMeasuredEntries are enough, because each of
+// them has run. Those far behind the first have behavior_note::kFarBehind.
 // Heuristic A's first choice is among them, so that a client that cannot run the best ones finds
 // nothing slower than that before it.
 // Source kMeasured, or kAbstain where the record has no allowed candidate.

@@ -64,9 +64,9 @@ inline constexpr std::uint32_t kCublasltDependency = 1u << 4;
 // that cuDNN chooses for each problem), so that cuDNN may refuse it for this one. A client that
 // offers it to others tries it first.
 inline constexpr std::uint32_t kRarelyListed = 1u << 31;
-// Not cuDNN's: a model expects this entry of an answer to take more than twice the time of the
-// answer's first. It is there for applications that refuse the others; where the first does not
-// exist, cuDNN's own choice is better.
+// Not cuDNN's: this entry of an answer takes, or is expected to take, more than twice the time of
+// the answer's first. It is there for applications that refuse the others; where the first does
+// not exist, cuDNN's own choice is better.
 inline constexpr std::uint32_t kFarBehind = 1u << 30;
 }  // namespace behavior_note
 // The notes of what applications refuse of an f32 problem's candidates, each more than the one

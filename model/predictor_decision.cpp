@@ -9,9 +9,6 @@
 namespace reformer::model {
 namespace {
 
-// An entry that is expected to take so many times the time of the first is far behind.
-constexpr float kFarBehindTimes = 2;
-
 constexpr FilterSet kAllFilters = ~FilterSet{0};
 // A narrower view's part of an answer's entries and engines is one in so many.
 constexpr std::size_t kShareOfView = 4;
@@ -46,16 +43,30 @@ void merge(View narrower,
   entries.insert(place, own.begin(), own.end());
 }
 
-// Turns the expected times of an answer's entries, building included, into notes: a prediction has
-// no times.
-void note_what_is_far_behind(std::vector<core::DecisionEntry>& entries) {
-  const float first_us = entries.empty() ? 0 : entries.front().time_us;
-  for (core::DecisionEntry& entry : entries) {
-    if (entry.time_us > kFarBehindTimes * first_us) {
-      entry.behavior_notes |= core::behavior_note::kFarBehind;
+// By the expected times of an answer's entries, building included: leaves out what is not worth
+// trying, and notes what is far behind of the rest. A prediction has no times itself.
+void keep_what_is_worth_trying(core::DataType input,
+                               const core::BuildPolicy& policy,
+                               std::vector<core::DecisionEntry>& entries) {
+  std::array<double, core::kMaxDecisionEntries> cost_us{};
+  std::array<bool, core::kMaxDecisionEntries> worth{};
+  std::ranges::transform(entries, cost_us.begin(), &core::DecisionEntry::time_us);
+  core::mark_worth_trying(entries,
+                          std::span(cost_us).first(entries.size()),
+                          input,
+                          policy,
+                          std::span(worth).first(entries.size()));
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (worth[i]) {
+      core::DecisionEntry& entry = entries[kept++] = entries[i];
+      entry.time_us = core::kNoTime;
+      if (cost_us[i] > core::kFarBehindTimes * cost_us[0]) {
+        entry.behavior_notes |= core::behavior_note::kFarBehind;
+      }
     }
-    entry.time_us = core::kNoTime;
   }
+  entries.resize(kept);
 }
 
 // Of whatever the time network says, NaN included.
@@ -207,7 +218,7 @@ core::Decision Predictor::decide(const core::Context& context,
     }
     entries = std::move(chosen.entries);
   }
-  note_what_is_far_behind(entries);
+  keep_what_is_worth_trying(problem.x.type, policy, entries);
   decision.entries = std::move(entries);
   decision.source = decision.entries.empty() ? core::Source::kAbstain : core::Source::kPredicted;
   return decision;

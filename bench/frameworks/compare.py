@@ -403,10 +403,22 @@ class Comparison:
                 f"({r['gpu_ms'] / plain['gpu_ms']:.3f}{spread})")
 
 
+def find_binaries(options):
+    """Fills in --bin and --shim where they were left out."""
+    options.bin = (options.bin or ROOT / 'build/release/bin').resolve()
+    if options.shim is None:
+        places = [options.bin / p for p in ('', '../lib', '../lib/x86_64-linux-gnu')]
+        options.shim = next((p / 'libreformer_cudnn.so' for p in places
+                             if (p / 'libreformer_cudnn.so').exists()), None)
+    if options.shim is None or not (options.bin / 'reformerd').exists():
+        sys.exit(f'no reformerd, or no libreformer_cudnn.so, in or beside {options.bin}: see --bin')
+    options.shim = options.shim.resolve()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--bin', type=pathlib.Path, default=ROOT / 'build/release/bin')
+    parser.add_argument('--bin', type=pathlib.Path)
     parser.add_argument('--shim', type=pathlib.Path)
     parser.add_argument('--library-path', help='LD_LIBRARY_PATH of the applications')
     parser.add_argument('--out')
@@ -422,12 +434,7 @@ def main():
                         help='what the daemon measured (docs/measurements.md)')
     parser.add_argument('--limit', type=float, default=3600, help='seconds')
     options = parser.parse_args()
-    options.bin = options.bin.resolve()
-    if options.shim is None:
-        places = [options.bin / p for p in ('', '../lib', '../lib/x86_64-linux-gnu')]
-        options.shim = next(p / 'libreformer_cudnn.so' for p in places
-                            if (p / 'libreformer_cudnn.so').exists())
-    options.shim = options.shim.resolve()
+    find_binaries(options)
     folder = pathlib.Path(tempfile.mkdtemp(prefix='reformer-frameworks.'))
     comparison = None
     try:

@@ -10,13 +10,10 @@
 #include <vector>
 
 namespace reformer::shim {
-namespace {
 
 bool is_far_behind(const core::DecisionEntry& entry) {
   return (entry.behavior_notes & core::behavior_note::kFarBehind) != 0;
 }
-
-}  // namespace
 
 bool is_rarely_listed(const core::DecisionEntry& entry) {
   return (entry.behavior_notes & core::behavior_note::kRarelyListed) != 0;

@@ -6,6 +6,7 @@
 namespace reformer::shim {
 
 [[nodiscard]] bool is_rarely_listed(const core::DecisionEntry& entry);
+[[nodiscard]] bool is_far_behind(const core::DecisionEntry& entry);
 
 // Sets which entries of `served.answer` are offered, best first.
 //

@@ -41,7 +41,8 @@ std::int64_t finalize_own_list(const RealCudnn& real, cudnnBackendDescriptor_t h
 
 // Tries the first entry's engine, which checks whether it can run the problem, while stepping aside
 // is still possible. One that cuDNN refuses here (it needs a GPU and there is none, or was measured
-// with another driver) leaves its place to the next; a refusal takes 1 to 5 us.
+// with another driver) leaves its place to the next; a refusal takes 1 to 5 us. Not to one that is
+// far behind: cuDNN's own first choice may be faster by any factor.
 bool Session::offer_entries(const RealCudnn& real, Served& served) {
   set_offered(real, served);
   const auto usable =
@@ -52,8 +53,10 @@ bool Session::offer_entries(const RealCudnn& real, Served& served) {
         }
         return accepted;
       });
+  const bool refused = usable != served.entries.begin();
   served.entries.erase(served.entries.begin(), usable);
-  return !served.entries.empty();
+  return !served.entries.empty() &&
+         !(refused && is_far_behind(served.answer->decision.entries[served.entries.front()]));
 }
 
 void Session::note_refusal(const Served& served, std::size_t entry) {

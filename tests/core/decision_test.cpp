@@ -86,6 +86,63 @@ BOOST_AUTO_TEST_CASE(the_cover_keeps_a_configuration_for_each_filter) {
   BOOST_TEST(decision.entries.back().config.engine() == 30);
 }
 
+BOOST_AUTO_TEST_CASE(what_is_far_behind_is_left_out_unless_somebody_needs_it) {
+  const std::uint32_t nondeterministic = numerical_note::kNondeterministic;
+  std::vector<Candidate> candidates{timed(0, 10, nondeterministic),
+                                    timed(1, 11, nondeterministic),
+                                    timed(2, 19, nondeterministic),
+                                    timed(3, 21, nondeterministic),  // over twice the first's
+                                    timed(4, 30, nondeterministic),
+                                    timed(5, 40),  // the first that is deterministic
+                                    timed(6, 79),
+                                    timed(7, 81)};
+  const auto chosen = [&] { return engines(decide_measured(record_of(candidates), {}, {}, 16)); };
+  BOOST_TEST(chosen() == (std::vector<std::int32_t>{0, 1, 2, 5, 6}),
+             boost::test_tools::per_element());
+  candidates[7].rank_a = 0;  // heuristic A's first choice stays
+  BOOST_TEST(chosen() == (std::vector<std::int32_t>{0, 1, 2, 5, 6, 7}),
+             boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(an_answer_has_four_entries_where_there_are_four) {
+  const std::vector<Candidate> candidates{
+      timed(0, 10), timed(1, 30, 0, 0, 900000), timed(2, 90), timed(3, 95), timed(4, 99)};
+  // The one that is compiled at length is no spare while there are others.
+  BOOST_TEST(engines(decide_measured(record_of(candidates), {}, {}, 16)) ==
+                 (std::vector<std::int32_t>{0, 2, 3, 4}),
+             boost::test_tools::per_element());
+  const std::vector<Candidate> few{timed(0, 10), timed(1, 30, 0, 0, 900000)};
+  BOOST_TEST(engines(decide_measured(record_of(few), {}, {}, 16)).size() == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(who_searches_does_not_compile_what_is_not_worth_compiling) {
+  // 10 us and 45 of building; what costs less needs none.
+  const auto chosen = [](float cheap_us) {
+    return engines(decide_measured(record_of({timed(1, 10, 0, 0, 900000),
+                                              timed(2, cheap_us),
+                                              timed(3, 56),
+                                              timed(4, 57),
+                                              timed(5, 58)}),
+                                   {},
+                                   {},
+                                   16));
+  };
+  BOOST_TEST(chosen(54) == (std::vector<std::int32_t>{2, 3, 4, 5}),
+             boost::test_tools::per_element());
+  BOOST_TEST(chosen(55.5F) == (std::vector<std::int32_t>{1, 2, 3, 4, 5}),
+             boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(something_that_needs_no_compiler_is_always_there) {
+  std::vector<Candidate> candidates;
+  for (std::int32_t i = 0; i < 6; ++i) {
+    candidates.push_back(timed(i, 10));
+    candidates.back().behavior_notes = behavior_note::kRuntimeCompilation;
+  }
+  candidates.push_back(timed(6, 1000));
+  BOOST_TEST(engines(decide_measured(record_of(candidates), {}, {}, 16)).back() == 6);
+}
+
 BOOST_AUTO_TEST_CASE(few_engines_are_respected) {
   std::vector<Candidate> candidates;
   for (std::int32_t i = 0; i < 12; ++i) {

@@ -107,7 +107,8 @@ BOOST_AUTO_TEST_CASE(served_choices_are_the_decisions_first_entries) {
   for (std::size_t i = 0; i < run.lines.size(); ++i) {
     const auto& record = records().at(run.lines[i].problem);
     const core::Decision decision = core::decide_measured(record, {}, {}, 8);
-    // Without a GPU some engines are refused, and the next one takes their place.
+    // Without a GPU some engines are refused, and the next one takes their place, unless it is far
+    // behind.
     const auto choices = static_cast<std::size_t>(run.lines[i].choices);
     if (run.lines[i].config == plain().lines[i].config && choices > decision.entries.size()) {
       ++given_up;
@@ -123,7 +124,7 @@ BOOST_AUTO_TEST_CASE(served_choices_are_the_decisions_first_entries) {
   BOOST_TEST(different > 0u);
   BOOST_TEST_MESSAGE("entries refused without a GPU: " << refused
                                                        << ", answers given up: " << given_up);
-  BOOST_TEST(given_up <= 2u);
+  BOOST_TEST(given_up <= run.lines.size() / 4);
   BOOST_TEST(daemon.problems_asked() == run.lines.size());
   BOOST_TEST_REQUIRE(!daemon.contexts().empty());
   const auto context = daemon.contexts().front();
