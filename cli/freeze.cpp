@@ -3,20 +3,27 @@
 #include "cli/reply.h"
 #include "cli/units.h"
 #include "core/codec.h"
+#include "core/plan_file.h"
 #include "core/shared_table.h"
+#include "libclient/plan_folder.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <memory>
+#include <set>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 // reformerctl freeze: every measured answer in a file, so that all ranks of a job choose the same.
-// The file has the format of the daemon's shared table (docs/protocol.md).
+// The file has the format of the daemon's shared table (docs/protocol.md). The daemon's compiled
+// plans of those answers go with it, into a folder beside it.
 namespace reformer::cli {
 namespace {
 
@@ -103,6 +110,66 @@ std::vector<std::byte> build_table(const std::vector<Answer>& answers) {
   }
 }
 
+// The compiled plans of a snapshot, in the folder beside it.
+class FrozenPlans {
+ public:
+  // `kept`: the daemon's folder.
+  FrozenPlans(std::string kept, const std::string& snapshot)
+      : kept_(std::move(kept)), folder_(core::plans_path(snapshot)) {}
+
+  // Takes along what is kept for the answer. Throws a Failure that names the path where it cannot
+  // be written.
+  void add(const Answer& answer) {
+    for (const core::DecisionEntry& entry : answer.second.entries) {
+      if ((entry.behavior_notes & core::behavior_note::kRuntimeCompilation) == 0) {
+        continue;
+      }
+      if (const auto plan = client::read_plan(kept_, answer.first, entry.config)) {
+        make_folder();
+        const std::string name = core::plan_file_name(plan->key, plan->config);
+        write_atomically(folder_ / name, core::encode_plan_file(*plan));
+        names_.insert(name);
+      }
+    }
+  }
+  // Those of an earlier snapshot with this name.
+  void remove_others() const {
+    std::error_code error;
+    std::vector<std::filesystem::path> others;
+    for (std::filesystem::directory_iterator at(folder_, error), end; !error && at != end;
+         at.increment(error)) {
+      if (at->path().extension() == ".plan" && !names_.contains(at->path().filename())) {
+        others.push_back(at->path());
+      }
+    }
+    for (const std::filesystem::path& path : others) {
+      std::filesystem::remove(path, error);
+    }
+    if (names_.empty()) {
+      std::filesystem::remove(folder_, error);  // if it is empty
+    }
+  }
+  [[nodiscard]] std::size_t count() const { return names_.size(); }
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+
+ private:
+  // For others to read, whatever the umask: nobody else may write what is loaded.
+  void make_folder() const {
+    std::error_code error;
+    std::filesystem::create_directory(folder_, error);
+    if (!error) {
+      std::filesystem::permissions(folder_, static_cast<std::filesystem::perms>(0755), error);
+    }
+    if (error) {
+      throw Failure(kExitFailed, fmt::format("{}: {}", folder_.string(), error.message()));
+    }
+  }
+
+  const std::string kept_;
+  const std::filesystem::path folder_;
+  std::set<std::string> names_;
+};
+
 }  // namespace
 
 void add_freeze(CLI::App& app, Session& session) {
@@ -112,10 +179,14 @@ void add_freeze(CLI::App& app, Session& session) {
   auto path = std::make_shared<std::string>();
   auto device = std::make_shared<std::string>();
   auto cudnn = std::make_shared<std::int64_t>(0);
+  auto no_plans = std::make_shared<bool>(false);
   command->add_option("FILE", *path, "File to write")->required();
   command->add_option("--device", *device, "Only this GPU, as `list` shows it");
   command->add_option("--cudnn", *cudnn, "Only this cuDNN version number");
-  command->callback([&session, path, device, cudnn] {
+  command->add_flag("--no-plans",
+                    *no_plans,
+                    "The answers alone, without FILE.plans: the daemon's compiled plans");
+  command->callback([&session, path, device, cudnn, no_plans] {
     conduct(session, [&](AdminChannel& channel) {
       Json request{{"request", "freeze"}};
       if (!device->empty()) {
@@ -124,13 +195,28 @@ void add_freeze(CLI::App& app, Session& session) {
       if (*cudnn != 0) {
         request["cudnn"] = *cudnn;
       }
+      const bool with_plans = !*no_plans && session.offline_dir.empty();
+      if (with_plans) {
+        request["plans"] = true;
+      }
       std::vector<Answer> answers;
       ask_rows(channel, request, [&](const Json& row) { answers.push_back(answer_of(row)); });
+      require_writable(*path);
+      FrozenPlans plans(core::plans_path(session.socket), *path);
+      if (with_plans) {
+        std::ranges::for_each(answers, [&plans](const Answer& answer) { plans.add(answer); });
+      }
       write_atomically(*path, build_table(answers));
+      plans.remove_others();
       if (session.json) {
-        print_json(session, {{"frozen", answers.size()}, {"file", *path}});
-      } else {
-        *session.out << fmt::format("{} answers in {}\n", human_count(answers.size()), *path);
+        print_json(session,
+                   {{"frozen", answers.size()}, {"file", *path}, {"plans", plans.count()}});
+        return;
+      }
+      *session.out << fmt::format("{} answers in {}\n", human_count(answers.size()), *path);
+      if (plans.count() > 0) {
+        *session.out << fmt::format(
+            "{} compiled plans in {}\n", human_count(plans.count()), plans.folder().string());
       }
     });
   });

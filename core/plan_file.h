@@ -35,8 +35,9 @@ inline constexpr std::size_t kMaxPlanBytes = std::size_t{1} << 20;  // of the JS
 // "<key>-<16 digits, of the configuration>.plan", in a folder.
 [[nodiscard]] std::string plan_file_name(const KeyHash& key, const EngineConfig& config);
 
-// The folder of stored plans, beside a daemon's socket: "<socket>.plans".
-[[nodiscard]] std::string plans_path(std::string_view socket);
+// The folder of stored plans, beside a daemon's socket or a snapshot (`reformerctl freeze`):
+// "<path>.plans".
+[[nodiscard]] std::string plans_path(std::string_view path);
 
 // A whole file: docs/protocol.md.
 [[nodiscard]] std::vector<std::byte> encode_plan_file(const StoredPlan& plan);

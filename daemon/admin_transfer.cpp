@@ -2,6 +2,7 @@
 #include "core/codec.h"
 #include "core/problem_text.h"
 #include "daemon/admin_impl.h"
+#include "daemon/plan_store.h"
 #include "interchange/measurements.h"
 
 #include <utility>
@@ -77,11 +78,16 @@ Status AdminService::Impl::export_records(const Json& request, const AdminReply&
 }
 
 Status AdminService::Impl::freeze(const Json& request, const AdminReply& reply) {
+  const auto with_plans = request.find("plans");
+  if (with_plans != request.end() && !with_plans->is_boolean()) {
+    return wrong("plans: expected true or false");
+  }
+  // Who does not take the plans along has all of building to do.
+  const PlanStore* plans = with_plans != request.end() && *with_plans ? options.plans : nullptr;
   Rows rows(reply);
   const Status done = for_each_match(request, [&](const core::Record& record) {
-    // With all of building: frozen answers load no plans (docs/shim.md).
     const core::Decision decision =
-        core::decide_measured(record, {}, options.build_policy, core::kMaxDecisionEntries);
+        decide_with_plans(plans, record, {}, options.build_policy, core::kMaxDecisionEntries);
     return decision.entries.empty() ||
            rows.add({{"key", core::format_hash(core::hash_key(record.key))},
                      {"decision", decision_json(decision)}});

@@ -114,6 +114,8 @@ class Client {
 
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
   [[nodiscard]] const std::string& socket_path() const { return options_.socket_path; }
+  // Of the snapshot; empty where there is none.
+  [[nodiscard]] const std::string& freeze_file() const { return *options_.freeze_file; }
 
   static constexpr std::size_t kMaxAnswers = std::size_t{1} << 17;
 

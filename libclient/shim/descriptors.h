@@ -174,6 +174,7 @@ struct CompiledEntry {
   core::EngineConfig config;
   TensorIds ids{};
   cudnnHandle_t handle = nullptr;  // of the graph
+  bool frozen = false;             // the answer: its plan lies beside the snapshot
 };
 struct ConfigurationRecord {
   std::shared_ptr<Kept> kept;                     // once a plan needs it

@@ -42,7 +42,8 @@ bool Session::put_off_configuration(const RealCudnn& real,
   if (compiled == nullptr || !plain) {
     return false;
   }
-  auto stored = client::read_plan(plans_, compiled->key, compiled->config);
+  auto stored =
+      client::read_plan(compiled->frozen ? frozen_plans_ : plans_, compiled->key, compiled->config);
   if (!stored) {
     return false;
   }

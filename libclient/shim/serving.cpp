@@ -190,17 +190,18 @@ client::UseCounter* Session::counter_of(const Served& served, std::size_t entry)
       served.context, served.answer->key, served.answer->decision.entries[entry].config);
 }
 
-// None where the answer is frozen: whoever freezes wants the bits of another run, which may have
-// compiled for itself, and the worker's compiler (NVRTC) need not be the application's.
 std::shared_ptr<const CompiledEntry> Session::compiled_entry(const Served& served,
                                                              std::size_t entry) {
   const core::Decision& decision = served.answer->decision;
   const core::DecisionEntry& wanted = decision.entries[entry];
   const bool compiled = (wanted.behavior_notes & core::behavior_note::kRuntimeCompilation) != 0;
-  return compiled && served.ids && decision.source != core::Source::kFrozen
-             ? std::make_shared<const CompiledEntry>(
-                   CompiledEntry{served.answer->key, wanted.config, *served.ids, served.handle})
-             : nullptr;
+  return compiled && served.ids ? std::make_shared<const CompiledEntry>(CompiledEntry{
+                                      .key = served.answer->key,
+                                      .config = wanted.config,
+                                      .ids = *served.ids,
+                                      .handle = served.handle,
+                                      .frozen = decision.source == core::Source::kFrozen})
+                                : nullptr;
 }
 
 void Session::build_pending(const RealCudnn& real, cudnnBackendDescriptor_t configuration) {

@@ -9,8 +9,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <filesystem>
 #include <iterator>
 #include <mutex>
+#include <system_error>
 #include <utility>
 
 namespace reformer::shim {
@@ -84,6 +86,13 @@ namespace {
 std::once_flag made;
 std::atomic<Session*> the_session{nullptr};
 }  // namespace
+
+// As it stands now: the application may go to another folder before it loads one.
+std::string Session::frozen_plans_of(const client::Client& client) {
+  std::error_code error;
+  const auto snapshot = std::filesystem::absolute(client.freeze_file(), error);
+  return client.freeze_file().empty() || error ? "" : core::plans_path(snapshot.string());
+}
 
 Session* Session::get() noexcept {
   if (Session* known = existing()) {

@@ -103,8 +103,10 @@ class Session {
       : mode_(mode),
         client_(std::move(client)),
         plans_(core::plans_path(client_->socket_path())),
+        frozen_plans_(frozen_plans_of(*client_)),
         contexts_(*client_, descriptors_) {}
   static Session* make();
+  static std::string frozen_plans_of(const client::Client& client);  // empty: no snapshot
   // Around a fork: a child must not inherit a lock that a thread of its parent was holding.
   void lock();
   void unlock();
@@ -127,7 +129,10 @@ class Session {
 
   const Mode mode_;
   const std::unique_ptr<client::Client> client_;
-  const std::string plans_;  // folder of those that were compiled before
+  // Folders of plans that were compiled before, by the daemon's workers: what they hold now, and
+  // what was frozen with the snapshot.
+  const std::string plans_;
+  const std::string frozen_plans_;
   std::array<std::mutex, 32> building_;
   Descriptors descriptors_;
   Contexts contexts_;

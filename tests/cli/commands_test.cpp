@@ -1,8 +1,13 @@
 #include "cli/reply.h"
+#include "core/plan_file.h"
+#include "libclient/plan_folder.h"
 #include "tests/cli/fake_channel.h"
+#include "tests/storage/temporary_directory.h"
 
 #include <boost/test/unit_test.hpp>
 
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -352,6 +357,70 @@ BOOST_AUTO_TEST_CASE(a_model_file_that_cannot_be_written_is_told_before_the_trai
     BOOST_TEST(outcome.err.find(path) != std::string::npos);
   }
   BOOST_TEST(script.requests.empty());  // nothing was read yet
+}
+
+BOOST_AUTO_TEST_CASE(freeze_takes_the_compiled_plans_along) {
+  namespace fs = std::filesystem;
+  const storage::testing::TemporaryDirectory folder;
+  const std::string socket = (folder.path() / "socket").string();
+  const fs::path snapshot = folder.path() / "frozen";
+  const fs::path frozen = core::plans_path(snapshot.string());
+  const auto write = [](const fs::path& into, const core::StoredPlan& plan) {
+    const auto bytes = core::encode_plan_file(plan);
+    std::ofstream(into / core::plan_file_name(plan.key, plan.config), std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+  };
+  core::StoredPlan plan;
+  plan.key.bytes.fill(7);
+  plan.config = core::parse_engine_config("5").value();
+  plan.json = R"({"engine":5})";
+  core::StoredPlan stale = plan;
+  stale.key.bytes.fill(8);
+  for (const fs::path& made : {fs::path(core::plans_path(socket)), frozen}) {
+    fs::create_directory(made);
+    fs::permissions(made, static_cast<fs::perms>(0755));
+  }
+  write(core::plans_path(socket), plan);
+  write(core::plans_path(socket), stale);
+  write(frozen, stale);  // of an earlier snapshot
+  const auto row = json{{"key", core::format_hash(plan.key)},
+                        {"decision",
+                         {{"source", "measured"},
+                          {"confidence", 1},
+                          {"model", ""},
+                          {"entries",
+                           {{{"config", "5"},
+                             {"time_us", 10},
+                             {"workspace_bytes", 0},
+                             {"numerical_notes", 0},
+                             {"behavior_notes", {0}},
+                             {"build_us", 20000}}}}}}};
+  const auto freeze = [&](std::vector<std::string> more) {
+    Script script;
+    script.replies.push_back({{json{{"rows", {row}}}.dump()}});
+    more.insert(more.begin(), {"--json", "--socket", socket, "freeze", snapshot.string()});
+    const Outcome outcome = test::run(script, more);
+    BOOST_TEST(outcome.exit_code == kExitOk, outcome.err);
+    BOOST_TEST(fs::file_size(snapshot) > 0U);
+    const json reply = json::parse(outcome.out);
+    return std::pair(json::parse(script.requests.at(0)).value("plans", false),
+                     reply.at("plans").get<int>());
+  };
+  const auto in_frozen = [&](const core::StoredPlan& wanted) {
+    return client::read_plan(frozen.string(), wanted.key, wanted.config).has_value();
+  };
+  BOOST_TEST((freeze({}) == std::pair(true, 1)));
+  BOOST_TEST(in_frozen(plan));
+  BOOST_TEST(!in_frozen(stale));
+  BOOST_TEST((freeze({"--no-plans"}) == std::pair(false, 0)));
+  BOOST_TEST(!fs::exists(frozen));
+  std::ofstream(frozen) << "in the way";
+  Script script;
+  script.replies.push_back({{json{{"rows", {row}}}.dump()}});
+  const Outcome blocked = test::run(script, {"--socket", socket, "freeze", snapshot.string()});
+  BOOST_TEST(blocked.exit_code == kExitFailed);
+  BOOST_TEST(blocked.err.find(frozen.string()) != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(ablate_refuses_options_that_would_have_no_effect) {

@@ -161,6 +161,18 @@ greet; requests
   const auto plan = client::read_plan(core::plans_path(daemon.socket()), key, loaded.config);
   BOOST_REQUIRE(plan.has_value());
   BOOST_TEST(plan->json == R"({"engine":57})");
+  // Who freezes without the plans has all of building to do.
+  const auto frozen = [&](bool with_plans) {
+    const auto reply = client.admin({{"request", "freeze"}, {"plans", with_plans}});
+    for (const auto& row : reply["rows"]) {
+      if (row["key"] == core::format_hash(key)) {
+        return row["decision"]["entries"][0]["config"].get<std::string>();
+      }
+    }
+    return std::string();
+  };
+  BOOST_TEST(frozen(true) == "57:2=1");
+  BOOST_TEST(frozen(false) == "25");
 }
 
 // Imported, or its plan had to go: applications that use it compile it, until it is measured again.

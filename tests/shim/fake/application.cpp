@@ -177,6 +177,7 @@ int main(int argc, char** argv) {
       {"rarely_listed", rarely_listed_entries},
       {"compiled_plans", compiled_plans},
       {"compiles_itself", compiles_itself},
+      {"loads_its_plan", loads_its_plan},
       {"refused", everything_is_refused},
       {"refused_configuration", a_refused_configuration},
       {"cancelled", a_thread_is_cancelled},

@@ -311,14 +311,25 @@ void compiled_plans() {
          "cuDNN was told of the configuration");
 }
 
-void compiles_itself() {
+namespace {
+// How often cuDNN was given a stored plan for the first entry's.
+std::int64_t loaded_for_a_plan() {
   cudnnHandle_t handle = nullptr;
   (void)cudnnCreate(&handle);
   const Graph graph(1, CUDNN_DATA_HALF, handle);
   Query query(graph, CUDNN_HEUR_MODE_A, 2, nullptr);
   expect(query.fetch() == 2 && fake_cudnn_engine_of(query.configurations()[0]) == 1, "served");
   expect(plan(query.configurations()[0], handle) == CUDNN_STATUS_SUCCESS, "a plan");
-  expect(fake_cudnn_state()->loaded == 0, "built by cuDNN");
+  return fake_cudnn_state()->loaded;
+}
+}  // namespace
+
+void compiles_itself() {
+  expect(loaded_for_a_plan() == 0, "built by cuDNN");
+}
+
+void loads_its_plan() {
+  expect(loaded_for_a_plan() == 2, "loaded on trial and for good");
 }
 
 // The first entry has fewer knobs than the one that it stands in for.

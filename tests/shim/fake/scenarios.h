@@ -10,7 +10,8 @@ void daemon_comes_and_goes();           // a line on stdin when it is gone, and 
 void executions_are_timed();            // by events of the fake driver
 void rarely_listed_entries();           // are tried where an answer begins with them
 void compiled_plans();                  // are loaded where they are stored
-void compiles_itself();                 // what is frozen is not
+void compiles_itself();                 // where it has no plan
+void loads_its_plan();                  // where it has one
 void a_refused_configuration();         // becomes the first entry
 void threads_share_a_configuration();   // which is built when the first of them uses it
 void an_unusable_descriptor();          // in the place of the first configuration
