@@ -27,7 +27,12 @@
 namespace reformer::cli {
 namespace {
 
-using Answer = std::pair<core::KeyHash, core::Decision>;
+struct Answer {
+  core::KeyHash key;
+  core::Decision decision;
+  // Configurations whose compiled plans the daemon keeps: the answer counts on their being loaded.
+  std::vector<core::EngineConfig> plans;
+};
 
 // A bit mask, or cuDNN's note numbers.
 std::uint32_t notes_of(const Json& entry, const char* name) {
@@ -51,13 +56,17 @@ std::uint32_t notes_of(const Json& entry, const char* name) {
   return bits;
 }
 
-core::DecisionEntry entry_of(const Json& json) {
-  const auto config = core::parse_engine_config(text_of(json, "config"));
+core::EngineConfig config_of(const std::string& text) {
+  auto config = core::parse_engine_config(text);
   if (!config) {
     throw Failure(config.error());
   }
+  return *config;
+}
+
+core::DecisionEntry entry_of(const Json& json) {
   const double workspace = number_or_nan(json, "workspace_bytes");
-  return {.config = *config,
+  return {.config = config_of(text_of(json, "config")),
           .numerical_notes = notes_of(json, "numerical_notes"),
           .behavior_notes = notes_of(json, "behavior_notes"),
           .workspace_bytes = std::isfinite(workspace) ? integer_of(json, "workspace_bytes") : -1,
@@ -81,7 +90,13 @@ Answer answer_of(const Json& row) {
   if (decision.entries.size() > core::kMaxDecisionEntries) {
     throw Failure(kExitFailed, "the reply makes no sense: too many entries in a decision");
   }
-  return {*key, std::move(decision)};
+  Answer answer{*key, std::move(decision), {}};
+  if (row.contains("plans")) {
+    for (const Json& config : array_of(row, "plans")) {
+      answer.plans.push_back(config_of(config.is_string() ? config.get<std::string>() : ""));
+    }
+  }
+  return answer;
 }
 
 // A table that is just large enough; the heap's overhead an answer is the table's own affair, so it
@@ -90,7 +105,7 @@ std::vector<std::byte> build_table(const std::vector<Answer>& answers) {
   std::vector<std::byte> encoded;
   core::ByteWriter writer(encoded);
   for (const Answer& answer : answers) {
-    core::encode(writer, answer.second);
+    core::encode(writer, answer.decision);
   }
   const auto slots =
       static_cast<std::uint32_t>(std::bit_ceil(std::max<std::size_t>(16, 2 * answers.size())));
@@ -99,7 +114,7 @@ std::vector<std::byte> build_table(const std::vector<Answer>& answers) {
     core::shared_table::Writer table(memory, slots, heap, 1);
     core::Status status = core::ok_status();
     for (std::size_t i = 0; i < answers.size() && status; ++i) {
-      status = table.put(answers[i].first, answers[i].second);
+      status = table.put(answers[i].key, answers[i].decision);
     }
     if (status) {
       return memory;
@@ -120,16 +135,16 @@ class FrozenPlans {
   // Takes along what is kept for the answer. Throws a Failure that names the path where it cannot
   // be written.
   void add(const Answer& answer) {
-    for (const core::DecisionEntry& entry : answer.second.entries) {
-      if ((entry.behavior_notes & core::behavior_note::kRuntimeCompilation) == 0) {
+    for (const core::EngineConfig& config : answer.plans) {
+      const auto plan = client::read_plan(kept_, answer.key, config);
+      if (!plan) {
+        ++missing_;
         continue;
       }
-      if (const auto plan = client::read_plan(kept_, answer.first, entry.config)) {
-        make_folder();
-        const std::string name = core::plan_file_name(plan->key, plan->config);
-        write_atomically(folder_ / name, core::encode_plan_file(*plan));
-        names_.insert(name);
-      }
+      make_folder();
+      const std::string name = core::plan_file_name(plan->key, plan->config);
+      write_atomically(folder_ / name, core::encode_plan_file(*plan));
+      names_.insert(name);
     }
   }
   // Those of an earlier snapshot with this name.
@@ -150,6 +165,8 @@ class FrozenPlans {
     }
   }
   [[nodiscard]] std::size_t count() const { return names_.size(); }
+  // What the daemon keeps and this process may not read, or not trust.
+  [[nodiscard]] std::size_t missing() const { return missing_; }
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
 
  private:
@@ -168,6 +185,7 @@ class FrozenPlans {
   const std::string kept_;
   const std::filesystem::path folder_;
   std::set<std::string> names_;
+  std::size_t missing_ = 0;
 };
 
 }  // namespace
@@ -208,6 +226,13 @@ void add_freeze(CLI::App& app, Session& session) {
       }
       write_atomically(*path, build_table(answers));
       plans.remove_others();
+      if (plans.missing() > 0) {
+        *session.err << fmt::format(
+            "reformerctl: {} compiled plans in {} cannot be read: whoever gets these answers "
+            "compiles them\n",
+            human_count(plans.missing()),
+            core::plans_path(session.socket));
+      }
       if (session.json) {
         print_json(session,
                    {{"frozen", answers.size()}, {"file", *path}, {"plans", plans.count()}});

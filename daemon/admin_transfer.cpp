@@ -88,9 +88,17 @@ Status AdminService::Impl::freeze(const Json& request, const AdminReply& reply) 
   const Status done = for_each_match(request, [&](const core::Record& record) {
     const core::Decision decision =
         decide_with_plans(plans, record, {}, options.build_policy, core::kMaxDecisionEntries);
-    return decision.entries.empty() ||
-           rows.add({{"key", core::format_hash(core::hash_key(record.key))},
-                     {"decision", decision_json(decision)}});
+    if (decision.entries.empty()) {
+      return true;
+    }
+    const core::KeyHash key = core::hash_key(record.key);
+    Json row{{"key", core::format_hash(key)}, {"decision", decision_json(decision)}};
+    for (const core::DecisionEntry& entry : decision.entries) {
+      if (plans != nullptr && plans->has(key, entry.config)) {
+        row["plans"].push_back(core::format_engine_config(entry.config));
+      }
+    }
+    return rows.add(row);
   });
   if (!done) {
     return done;

@@ -10,6 +10,7 @@ Starts a private daemon in a temporary folder. Each configuration runs in proces
   cold       the shim, nothing measured     verified   the shim, every problem measured
   frozen     the shim and a snapshot        plain2     as it is, again: how far two runs differ
   frozen2    the same again: the same bits, with deterministic algorithms
+  searching  as cold, with torch.backends.cudnn.benchmark = True: it searches the shim's answers
 and, where the configuration says so, `uncontrolled`: with a daemon that measures meanwhile, is
 killed, stopped and started again. With --repeats each run is made so many times, in turn with the
 others of its phase; the table has their medians. Results are written as they come, one JSON object
@@ -46,10 +47,10 @@ def jax_config(dtype, train, batch, size, **more):
             'train': train, 'batch': batch, 'size': size, **more}
 
 
-RUNS = ('plain', 'benchmark', 'cold', 'verified', 'frozen', 'frozen2', 'uncontrolled', 'plain2')
-UNMEASURED = ('plain', 'benchmark', 'cold')  # made first
-TORCH = ('plain', 'benchmark', 'cold', 'verified', 'frozen', 'plain2')
-DEPTHWISE = ('plain', 'benchmark', 'cold', 'verified', 'frozen', 'plain2')
+RUNS = ('plain', 'benchmark', 'cold', 'searching', 'verified', 'frozen', 'frozen2', 'uncontrolled', 'plain2')
+UNMEASURED = ('plain', 'benchmark', 'cold', 'searching')  # made first
+TORCH = ('plain', 'benchmark', 'cold', 'searching', 'verified', 'frozen', 'plain2')
+DEPTHWISE = TORCH
 JAX = ('plain', 'cold', 'verified', 'frozen', 'plain2')
 SETS = {
     'smoke': [
@@ -266,7 +267,7 @@ class Comparison:
     def run(self, config, run):
         shim = run not in ('plain', 'plain2', 'benchmark')
         request = {k: v for k, v in config.items() if k not in ('runs', 'server', 'name')}
-        request['benchmark'] = run == 'benchmark'
+        request['benchmark'] = run in ('benchmark', 'searching')
         request['hard_exit'] = False
         # Nobody profits from what another run compiled.
         request['env'] = {'CUDA_CACHE_PATH': tempfile.mkdtemp(prefix='compiled-', dir=self.folder)}

@@ -395,7 +395,8 @@ BOOST_AUTO_TEST_CASE(freeze_takes_the_compiled_plans_along) {
                              {"workspace_bytes", 0},
                              {"numerical_notes", 0},
                              {"behavior_notes", {0}},
-                             {"build_us", 20000}}}}}}};
+                             {"build_us", 20000}}}}}},
+                        {"plans", {"5"}}};
   const auto freeze = [&](std::vector<std::string> more) {
     Script script;
     script.replies.push_back({{json{{"rows", {row}}}.dump()}});
@@ -415,6 +416,15 @@ BOOST_AUTO_TEST_CASE(freeze_takes_the_compiled_plans_along) {
   BOOST_TEST(!in_frozen(stale));
   BOOST_TEST((freeze({"--no-plans"}) == std::pair(false, 0)));
   BOOST_TEST(!fs::exists(frozen));
+  fs::permissions(core::plans_path(socket), static_cast<fs::perms>(0777));  // anybody's code
+  Script unread;
+  unread.replies.push_back({{json{{"rows", {row}}}.dump()}});
+  const Outcome untrusted = test::run(unread, {"--socket", socket, "freeze", snapshot.string()});
+  BOOST_TEST(untrusted.exit_code == kExitOk);
+  BOOST_TEST(untrusted.err.find("1 compiled plans in " + core::plans_path(socket)) !=
+             std::string::npos);
+  BOOST_TEST(!fs::exists(frozen));
+  fs::permissions(core::plans_path(socket), static_cast<fs::perms>(0755));
   std::ofstream(frozen) << "in the way";
   Script script;
   script.replies.push_back({{json{{"rows", {row}}}.dump()}});

@@ -166,13 +166,14 @@ greet; requests
     const auto reply = client.admin({{"request", "freeze"}, {"plans", with_plans}});
     for (const auto& row : reply["rows"]) {
       if (row["key"] == core::format_hash(key)) {
-        return row["decision"]["entries"][0]["config"].get<std::string>();
+        return row["decision"]["entries"][0]["config"].get<std::string>() +
+               row.value("plans", nlohmann::json()).dump();
       }
     }
     return std::string();
   };
-  BOOST_TEST(frozen(true) == "57:2=1");
-  BOOST_TEST(frozen(false) == "25");
+  BOOST_TEST(frozen(true) == R"(57:2=1["57:2=1"])");
+  BOOST_TEST(frozen(false) == "25null");
 }
 
 // Imported, or its plan had to go: applications that use it compile it, until it is measured again.
