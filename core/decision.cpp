@@ -198,24 +198,32 @@ void mark_worth_trying(std::span<const DecisionEntry> ordered,
                        const BuildPolicy& policy,
                        std::span<bool> worth) {
   std::ranges::fill(worth, false);
-  const auto mark_first = [&](const Constraints& filter) {
+  if (ordered.empty()) {
+    return;
+  }
+  const double most_us = kHopelessTimes * cost_us[0];
+  const auto mark_first = [&](const Constraints& filter, bool in_any_case) {
     const auto found = std::ranges::find_if(
         ordered, [&filter](const DecisionEntry& entry) { return passes(entry, filter); });
     if (found != ordered.end()) {
-      worth[static_cast<std::size_t>(found - ordered.begin())] = true;
+      const auto i = static_cast<std::size_t>(found - ordered.begin());
+      worth[i] = worth[i] || in_any_case || cost_us[i] <= most_us;
     }
   };
-  mark_first({});
-  std::ranges::for_each(kApplicationFilters, mark_first);
-  mark_first({.forbidden_behavior_notes = behavior_note::kRuntimeCompilation});
-  for (const Constraints& filter : framework_filters(input)) {
-    double most_us = -1;
+  worth[0] = true;
+  mark_first({.forbidden_behavior_notes = behavior_note::kRuntimeCompilation}, true);
+  const std::span<const Constraints> frameworks = framework_filters(input);
+  for (const Constraints& filter : kApplicationFilters) {
+    mark_first(filter, std::ranges::find(frameworks, filter) != frameworks.end());
+  }
+  for (const Constraints& filter : frameworks) {
+    double near_us = -1;
     bool cheap_before = false;
     for (std::size_t i = 0; i < ordered.size(); ++i) {
       if (passes(ordered[i], filter)) {
-        most_us = most_us < 0 ? kFarBehindTimes * cost_us[i] : most_us;
+        near_us = near_us < 0 ? kFarBehindTimes * cost_us[i] : near_us;
         const bool cheap = policy.is_cheap(ordered[i].build_us);
-        worth[i] = worth[i] || (cost_us[i] <= most_us && (cheap || !cheap_before));
+        worth[i] = worth[i] || (cost_us[i] <= near_us && (cheap || !cheap_before));
         cheap_before = cheap_before || cheap;
       }
     }
@@ -223,7 +231,7 @@ void mark_worth_trying(std::span<const DecisionEntry> ordered,
   std::size_t marked = static_cast<std::size_t>(std::ranges::count(worth, true));
   for (const bool any : {false, true}) {
     for (std::size_t i = 0; i < ordered.size() && marked < kLeastEntries; ++i) {
-      if (!worth[i] && (any || policy.is_cheap(ordered[i].build_us))) {
+      if (!worth[i] && cost_us[i] <= most_us && (any || policy.is_cheap(ordered[i].build_us))) {
         worth[i] = true;
         ++marked;
       }

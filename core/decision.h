@@ -104,16 +104,20 @@ struct BuildPolicy {
 
 // An entry that takes so many times the time of the one that would be taken first is far behind.
 inline constexpr double kFarBehindTimes = 2;
-// So many entries an answer has, where there are any, in case cuDNN refuses some.
+// One that takes so many times the first entry's would take longer to try than all others together.
+inline constexpr double kHopelessTimes = 10;
+// So many entries an answer has, where there are any that are not hopeless, in case cuDNN refuses
+// some.
 inline constexpr std::size_t kLeastEntries = 4;
 
 // Applications that search for themselves (XLA, PyTorch with benchmark=True) build and run all that
 // an answer holds. Marks what is worth that, of a list that is ordered best first:
-// - the first entry, the first that passes each application filter, and the first that is built
-//   without a compiler;
-// - of what a framework may run (framework_filters), all that is not far behind the first of them,
-//   but for plans that are not cheap to build and stand behind one that is;
-// - the next best, those not cheap to build last, until kLeastEntries are marked.
+// - the first entry, the first that passes each framework filter, the first that is built without
+//   a compiler, and the first that passes each other application filter unless it is hopeless;
+// - of what a framework may run, all that is not far behind the first of them, but for plans that
+//   are not cheap to build and stand behind one that is;
+// - the next best that are not hopeless, those not cheap to build last, until kLeastEntries are
+//   marked.
 // `cost_us`: what each entry takes, its share of building included. Sets and clears `worth`, which
 // has the length of `ordered` too.
 void mark_worth_trying(std::span<const DecisionEntry> ordered,

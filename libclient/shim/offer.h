@@ -24,4 +24,10 @@ namespace reformer::shim {
 // Threads: `served` is not published yet.
 void set_offered(const RealCudnn& real, Served& served);
 
+// PyTorch with benchmark=True times the first ten configurations of heuristic INSTANT and, where
+// there are fewer, of FALLBACK after them, which are up to thousands of times slower. So for each
+// framework's filter the offered entries are filled up to ten that pass it: those of them that are
+// cheap to build and not far behind, or the first that is cheap, are offered again in turn.
+void offer_enough_for_a_search(core::DataType input, Served& served);
+
 }  // namespace reformer::shim

@@ -134,6 +134,9 @@ bool Session::answer(const RealCudnn& real, cudnnBackendDescriptor_t descriptor)
   if (!complete && !covers_filters(*served, *problem)) {
     served->following = finalize_own_list(real, descriptor);
   }
+  if (heuristics->mode == CUDNN_HEUR_MODE_INSTANT && served->following == 0) {
+    offer_enough_for_a_search(problem->x.type, *served);
+  }
   descriptors_.with<HeuristicsRecord>(
       descriptor, [&served](HeuristicsRecord& record) { record.served = served; });
   client_->flush_if_due(kReportInterval);

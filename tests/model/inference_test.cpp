@@ -202,7 +202,9 @@ BOOST_AUTO_TEST_CASE(float16_weights_answer_as_float_ones) {
 }
 
 BOOST_AUTO_TEST_CASE(a_decision_obeys_the_constraints_and_the_limits) {
-  const auto predictor = testing::predictor_of(testing::fixed_ranking_model(10));
+  ModelData data = testing::fixed_ranking_model(10);
+  data.info.sharpness = 4;
+  const auto predictor = testing::predictor_of(data);
   const core::Problem problem = testing::problem("fwd f16 nhwc n4 c8 h8 w8 k8 r3 s3");
   Predictor::Scratch scratch(*predictor);
   const auto decide = [&](const core::Constraints& constraints, std::size_t entries) {
@@ -296,7 +298,7 @@ BOOST_AUTO_TEST_CASE(an_answer_for_f32_is_right_for_whoever_takes_it) {
   BOOST_TEST((engines_for_f32(data, 1) == Engines{0}));
   constexpr std::uint32_t kTensorCore = core::numerical_note::kTensorCore;
   constexpr std::uint32_t kBoth = kTensorCore | core::numerical_note::kNondeterministic;
-  BOOST_TEST((engines_for_f32(data, 16, kTensorCore) == Engines{5, 6, 7, 2}));  // 4 is far behind
+  BOOST_TEST((engines_for_f32(data, 16, kTensorCore) == Engines{5, 7, 2, 4}));  // 6 is hopeless
   BOOST_TEST((engines_for_f32(data, 16, kBoth) == Engines{7, 2, 4}));
 
   ModelData plain_first = model_of_three_views();  // the first of all stays so
@@ -381,7 +383,7 @@ BOOST_AUTO_TEST_CASE(a_compiled_kernel_is_weighed_against_what_the_precompiled_v
   const Engines patient = engines_for_groups(data, 1e9);
   BOOST_REQUIRE(!patient.empty());
   BOOST_TEST(patient[0] == 0);
-  BOOST_TEST((patient == Engines{0, 3, 2, 1}));
+  BOOST_TEST((patient == Engines{0, 3}));  // 2 and 1 would take over ten times as long
   BOOST_TEST((engines_for_groups(data, 1000) == Engines{3, 2, 1}));
 }
 

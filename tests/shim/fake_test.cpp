@@ -93,6 +93,15 @@ core::Decision rarely_listed(const core::Context&, const core::Problem& problem)
   return decision;
 }
 
+// As the scenario "searched" has it: the first is compiled at length, the last two are far behind.
+core::Decision searched(const core::Context&, const core::Problem&) {
+  core::Decision decision = decide(core::Source::kMeasured);
+  decision.entries[0].build_us = 500000;
+  decision.entries[3].behavior_notes = core::behavior_note::kFarBehind;
+  decision.entries[4].behavior_notes = core::behavior_note::kFarBehind;
+  return decision;
+}
+
 // As the scenario "compiled_plans" has it.
 core::StoredPlan plan_of(const core::KeyHash& key, const core::EngineConfig& config) {
   return {
@@ -267,6 +276,9 @@ BOOST_AUTO_TEST_CASE(executions_are_put_between_events_rarely) {
 }
 BOOST_AUTO_TEST_CASE(an_answer_that_begins_with_what_is_rarely_listed_is_tried) {
   BOOST_TEST(run_scenario("rarely_listed", rarely_listed).exit_code == 0);
+}
+BOOST_AUTO_TEST_CASE(who_times_ten_entries_gets_ten_that_are_worth_it) {
+  BOOST_TEST(run_scenario("searched", searched).exit_code == 0);
 }
 BOOST_AUTO_TEST_CASE(a_plan_that_was_compiled_before_is_loaded) {
   BOOST_TEST(run_with_plans("compiled_plans").exit_code == 0);

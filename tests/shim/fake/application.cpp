@@ -176,6 +176,7 @@ int main(int argc, char** argv) {
       {"executions", executions_are_timed},
       {"rarely_listed", rarely_listed_entries},
       {"compiled_plans", compiled_plans},
+      {"searched", an_answer_that_is_searched},
       {"compiles_itself", compiles_itself},
       {"loads_its_plan", loads_its_plan},
       {"refused", everything_is_refused},

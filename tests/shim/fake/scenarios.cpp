@@ -311,6 +311,25 @@ void compiled_plans() {
          "cuDNN was told of the configuration");
 }
 
+void an_answer_that_is_searched() {
+  const auto engines = [](cudnnBackendHeurMode_t mode) {
+    const Graph graph(1);
+    Query query(graph, mode, 32);
+    std::vector<std::int64_t> listed;
+    for (std::int64_t i = 0, filled = query.fetch(); i < filled; ++i) {
+      cudnnBackendDescriptor_t configuration = query.configurations()[static_cast<std::size_t>(i)];
+      expect(plan(configuration) == CUDNN_STATUS_SUCCESS, "a plan of each");
+      listed.push_back(fake_cudnn_engine_of(configuration));
+    }
+    return listed;
+  };
+  expect(engines(CUDNN_HEUR_MODE_A) == std::vector<std::int64_t>{1, 2, 3, 4, 5}, "the answer");
+  // Those that are cheap to build and not far behind, again.
+  expect(
+      engines(CUDNN_HEUR_MODE_INSTANT) == std::vector<std::int64_t>{1, 2, 3, 4, 5, 2, 3, 2, 3, 2},
+      "ten for a search of ten");
+}
+
 namespace {
 // How often cuDNN was given a stored plan for the first entry's.
 std::int64_t loaded_for_a_plan() {

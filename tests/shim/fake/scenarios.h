@@ -10,6 +10,7 @@ void daemon_comes_and_goes();           // a line on stdin when it is gone, and 
 void executions_are_timed();            // by events of the fake driver
 void rarely_listed_entries();           // are tried where an answer begins with them
 void compiled_plans();                  // are loaded where they are stored
+void an_answer_that_is_searched();      // is long enough for that
 void compiles_itself();                 // where it has no plan
 void loads_its_plan();                  // where it has one
 void a_refused_configuration();         // becomes the first entry
